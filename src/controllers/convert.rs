@@ -294,6 +294,7 @@ fn counted(
         standing,
         launch_config: member.spec.placement.launch_config.clone(),
         created: came(member),
+        launched: launched(member),
         ready_since: member.status.as_ref().and_then(|status| status.ready_since.as_ref()).map(|time| time.0),
         outdated: template.is_outdated(&member.spec),
         hold: member.spec.hold,
@@ -343,6 +344,7 @@ pub fn counted_members(
         standing: Standing::Pending,
         launch_config: planned.launch_config.clone(),
         created: now,
+        launched: None,
         ready_since: None,
         outdated: false,
         hold: false,
@@ -370,10 +372,15 @@ fn billings(state: &State, pool: &InstancePool) -> HashMap<String, SignedDuratio
 /// was stopped bills anew from its start.
 fn billing(member: &PoolMember, billings: &HashMap<String, SignedDuration>) -> Option<Billing> {
     let unit = *billings.get(&member.spec.placement.launch_config)?;
+    Some(Billing { launched: launched(member)?, unit })
+}
+
+/// When the member's machine was launched, or last started from standby, by the clock of its cloud.
+fn launched(member: &PoolMember) -> Option<Timestamp> {
     let status = member.status.as_ref()?;
     let launched = status.instance.as_ref()?.launch_time.as_ref()?.0;
     let started = status.standby.as_ref().map_or(launched, |standby| standby.last_start.0);
-    Some(Billing { launched: launched.max(started), unit })
+    Some(launched.max(started))
 }
 
 /// The launch configs of the pool's namespace that are being deleted, and when their members are to go.

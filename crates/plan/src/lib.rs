@@ -15,5 +15,5 @@ mod provider_error;
 pub mod text;
 pub mod time;
 
-pub use call_rate::CallRate;
+pub use call_rate::{CallRate, CreateRate};
 pub use provider_error::{CapacityScope, ProviderError};

@@ -89,8 +89,13 @@ fn traces() -> Vec<(String, Vec<Arrival>)> {
 /// Autosize, and each other policy at the smallest size with 1 % misses, with as many as autosize, and around these.
 fn compare(name: &str, trace: &[Arrival]) -> Vec<Case> {
     eprintln!("{name}");
-    let case =
-        |policy: &str, size: i32, outcome| Case { policy: policy.to_owned(), target_size: size, outcome, cost: None };
+    let case = |policy: &str, size: i32, outcome| Case {
+        policy: policy.to_owned(),
+        target_size: size,
+        sizes_itself: policy == AUTOSIZE,
+        outcome,
+        cost: None,
+    };
     let auto = play(trace, SPEC_TARGET, Policy::Operator, &json!({ "mode": "Auto" }));
     let hits = auto.claims.hit_percent();
     let mut cases = vec![case(AUTOSIZE, SPEC_TARGET, auto)];

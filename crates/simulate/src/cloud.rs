@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use bullpen_api::StandbyMode;
+use bullpen_plan::CreateRate;
 use bullpen_plan::{CapacityScope, ProviderError};
 
 use crate::draw::{Draw, Stream, seconds};
@@ -96,15 +97,6 @@ pub struct CloudModel {
     pub quota: Option<usize>,
     /// How often machines are bought, and stopped ones started; `None`: as often as the plan likes.
     pub creates: Option<CreateRate>,
-}
-
-/// A token bucket, in which calls wait for their turn.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CreateRate {
-    /// Calls a second in the long run. Above 0.
-    pub per_second: f64,
-    /// Calls at once after a pause.
-    pub at_once: u32,
 }
 
 /// Calls of one kind, which wait for their turn in the order in which they came.

@@ -21,7 +21,8 @@ mod time;
 mod trace;
 
 pub use bounded::{MOST_OF_TRACE, read_bounded};
-pub use cloud::{BOOT_JITTER_PERCENT, BOOT_SECONDS, Boot, CloudModel, CreateRate};
+pub use bullpen_plan::CreateRate;
+pub use cloud::{BOOT_JITTER_PERCENT, BOOT_SECONDS, Boot, CloudModel};
 pub use engine::{Policy, Setup, run};
 pub use left_out::left_out;
 pub use many::run_all;

@@ -1,11 +1,9 @@
 //! What is compared, and how it is played.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use bullpen_api::LaunchConfig;
-use bullpen_plan::CallRate;
+use bullpen_api::{Autosize, AutosizeMode};
 use bullpen_simulate::{
     Arrival, BOOT_JITTER_PERCENT, BOOT_SECONDS, Boot, Case, CloudModel, CreateRate, MILLISECOND, Micros, Policy,
     SECOND, Setup, hourly_price, loop_size, run_all,
@@ -117,22 +115,10 @@ fn cloud(args: &SimulateArgs, pool: &PoolFile) -> Result<CloudModel, String> {
         quota: flags.quota.map(|quota| quota as usize),
         creates: match flags.creates_per_second {
             Some(per_second) => Some(CreateRate { per_second, at_once: flags.creates_at_once.unwrap_or(1) }),
-            None => creates_of_file(pool),
+            // A launch config that is not in the file may be of any cloud.
+            None => CreateRate::of(pool.launch_configs.iter().map(|config| &config.spec)).filter(|_| pool.all_there),
         },
     })
-}
-
-/// How often the operator buys by the launch configs of the file. Each region of a provider has a bucket.
-fn creates_of_file(pool: &PoolFile) -> Option<CreateRate> {
-    let of = |config: &LaunchConfig| {
-        let provider = config.spec.provider_blocks().first().map(|block| block.name());
-        Some(((provider?, config.spec.region.clone()), CallRate::of_creates(&config.spec)?))
-    };
-    let rates: Option<BTreeMap<_, CallRate>> = pool.launch_configs.iter().map(of).collect();
-    let rates = rates.filter(|_| pool.all_there)?;
-    let sum = |field: fn(&CallRate) -> u32| rates.values().map(field).sum::<u32>();
-    let (per_second, at_once) = (f64::from(sum(|rate| rate.per_second)), sum(|rate| rate.burst));
-    (per_second > 0.0).then_some(CreateRate { per_second, at_once })
 }
 
 /// Boot time in seconds and jitter in percent, by the block `simulated` of the file's launch configs.
@@ -203,8 +189,10 @@ pub(super) fn play(planned: Vec<Planned>, trace: &[Arrival], threads: Option<u16
         let outcome = outcome?;
         let stopped = case.stopped_price * outcome.hours.stopped;
         let cost = case.prices.map(|prices| outcome.cost(&prices) + stopped);
-        let target_size = case.setup.pool.target_size;
-        Ok(Case { policy: case.policy, target_size, outcome, cost })
+        let (pool, operates) = (&case.setup.pool, case.setup.policy == Policy::Operator);
+        let auto = |autosize: &Autosize| autosize.mode == AutosizeMode::Auto;
+        let sizes_itself = operates && pool.autosize.as_ref().is_some_and(auto);
+        Ok(Case { policy: case.policy, target_size: pool.target_size, sizes_itself, outcome, cost })
     });
     cases.collect()
 }

@@ -414,8 +414,11 @@ fn remember_failure(controller: &MemberController, gathered: &Gathered, broken: 
     if broken == MemberFailure::Unhealthy {
         controller.health.failed(&gathered.uid(), &pool);
     } else if matches!(broken.class(), ErrorClass::StopFailed | ErrorClass::StartFailed) {
-        let failed_at = Some(clock::now());
-        controller.pool_memories.of(&pool, &member.spec.pool_ref.uid, |memory| memory.standby_failed_at = failed_at);
+        let now = clock::now();
+        let found = controller.common.cluster.with(|state| state.pools.get(&pool).cloned());
+        controller.pool_memories.of(&pool, &member.spec.pool_ref.uid, |memory| {
+            memory.standby_failed(found.as_deref(), broken.class(), now);
+        });
     }
 }
 

@@ -4,7 +4,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bullpen_api::{ErrorClass, EventAction, InstancePool, LaunchConfig, MemberState, PoolMember, Reason};
+use bullpen_api::{
+    ErrorClass, EventAction, InstancePool, LaunchConfig, MemberState, PoolLaunchConfig, PoolMember, Reason,
+};
+use bullpen_plan::CreateRate;
 use bullpen_plan::launch::breaker::{Phase, Rules};
 use bullpen_plan::launch::identity::may_have_members;
 use bullpen_plan::launch::options;
@@ -285,6 +288,14 @@ const fn breaker_state(phase: Phase) -> BreakerState {
         Phase::HalfOpen => BreakerState::HalfOpen,
         Phase::Open(_) => BreakerState::Open,
     }
+}
+
+/// How often machines can be bought by the pool's launch configs that exist.
+pub fn create_rate(state: &State, pool: &InstancePool) -> Option<CreateRate> {
+    let namespace = pool.namespace().unwrap_or_default();
+    let key = |entry: &PoolLaunchConfig| ObjectKey::new(namespace.clone(), entry.name.clone());
+    let configs = pool.spec.launch_configs.iter().filter_map(|entry| state.launch_configs.get(&key(entry)));
+    CreateRate::of(configs.map(|config| &config.spec))
 }
 
 #[cfg(test)]

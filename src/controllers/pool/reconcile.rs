@@ -29,7 +29,7 @@ use tracing::info;
 
 use super::claim_holders;
 use super::facts::{self, counted_members, members_with, switches};
-use super::launch_options::{LaunchOptions, Moment, launch_options};
+use super::launch_options::{LaunchOptions, Moment, create_rate, launch_options};
 use super::memory::PoolMemory;
 use super::new_members::new_members;
 use super::standby;
@@ -176,7 +176,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         let forced = requested(pool, memory.handled.as_deref());
         let (members, claimed) = counted_members(controller, state, pool, &template, now);
         let finding = memory.learning.look(pool, &members, now);
-        let tier = standby::tier(controller, state, pool, &usable, memory.standby_failed_at);
+        let tier = standby::tier(controller, state, pool, &usable, &memory.standby);
         let view = PoolView {
             target_size: pool.spec.target_size,
             autosized: finding.as_ref().and_then(|finding| followed(&pool.spec, &finding.advice)),
@@ -246,7 +246,10 @@ fn planned_member(member: &PoolMember) -> PlannedMember {
 /// done under no lock.
 async fn learn(controller: &PoolController, key: &ObjectKey, pool: &InstancePool, now: Timestamp) {
     let uid = convert::uid(pool);
-    let Some(lesson) = controller.memories.of(key, &uid, |memory| memory.learning.lesson(pool)) else { return };
+    let creates = controller.common.cluster.with(|state| create_rate(state, pool));
+    let Some(lesson) = controller.memories.of(key, &uid, |memory| memory.learning.lesson(pool, creates)) else {
+        return;
+    };
     if let Ok(sizer) = tokio::task::spawn_blocking(move || lesson.learn(now)).await {
         controller.memories.of(key, &uid, |memory| memory.learning.learnt(sizer, now));
     }

@@ -5,13 +5,14 @@
 use std::sync::Arc;
 
 use bullpen_api::{InstancePool, MemberState, PoolMember, StandbyMode};
+use bullpen_plan::launch::breaker::Breaker;
 use bullpen_plan::launch::refusals::Gate;
 use bullpen_plan::member;
 use bullpen_plan::member::lifecycle::PowerCalls;
 use bullpen_plan::pool::standby::{Power, StandbyTier};
 use bullpen_plan::pool::template::UsableLaunchConfig;
 use futures::{StreamExt, stream};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tracing::info;
 
 use super::write_back::WRITES_AT_ONCE;
@@ -41,7 +42,7 @@ pub fn tier(
     state: &State,
     pool: &InstancePool,
     usable: &[UsableLaunchConfig],
-    failed_at: Option<Timestamp>,
+    failures: &Breaker,
 ) -> StandbyTier {
     let Some(standby) = &pool.spec.standby else { return StandbyTier::default() };
     let namespace = convert::namespace(pool);
@@ -52,14 +53,14 @@ pub fn tier(
             cloud.is_some_and(|cloud| cloud.provider().can_stop(&config.spec, standby.mode))
         })
     };
-    let cooldown = SignedDuration::from_secs(i64::from(pool.spec.provisioning.cooldown_seconds));
-    StandbyTier {
+    let tier = StandbyTier {
         size: Some(standby.size),
         mode: standby.mode,
         launch_configs: usable.iter().filter(|config| stops(&config.name)).map(|config| config.name.clone()).collect(),
         usable: !usable.is_empty(),
-        not_before: failed_at.and_then(|failed| failed.checked_add(cooldown).ok()),
-    }
+        ..StandbyTier::default()
+    };
+    tier.after(failures)
 }
 
 /// What the machine of a member can do for the standby tier: a ready one may be stopped, a standby one started.

@@ -5,8 +5,8 @@ use bullpen_api::{AutosizeMode, InstancePool, InstancePoolSpec, LaunchConfig, Po
 use bullpen_plan::pool::autosize::follow::goal;
 use bullpen_plan::pool::autosize::sizer::{LEAST_CLAIMS, LEAST_LEADS};
 use bullpen_simulate::{
-    Arrival, BOOT_JITTER_PERCENT, Boot, CloudModel, HOUR, MILLISECOND, Micros, SECOND, from_csv, from_learnt,
-    from_prometheus, hourly_price, left_out,
+    Arrival, BOOT_JITTER_PERCENT, Boot, CloudModel, CreateRate, HOUR, MILLISECOND, Micros, SECOND, from_csv,
+    from_learnt, from_prometheus, hourly_price, left_out,
 };
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -177,7 +177,7 @@ fn claims(given: &Given, hold: f64) -> Result<Record, String> {
 const ELSE: &str = "or give recorded claims with --trace or --prometheus";
 
 fn nothing_learnt(pool: &InstancePoolSpec) -> String {
-    if goal(pool.autosize.as_ref()).is_none() {
+    if goal(pool.autosize.as_ref(), None).is_none() {
         return format!(
             "nothing is known of its claims, because spec.autosize is off: set spec.autosize.mode to Recommend, which changes no \
              size, and ask again after a day; {ELSE}"
@@ -249,31 +249,38 @@ fn boot(given: &Given, learnt: Vec<f64>) -> (CloudModel, String) {
     let say = |boot: Boot, why: String| format!("machines are ready after {} in the mean: {why}", brief(boot.mean()));
     if let Some(seconds) = given.boot_seconds {
         let boot = Boot::Around { seconds, percent: BOOT_JITTER_PERCENT };
-        return (CloudModel { boot, ..measured() }, say(boot, "--boot-seconds".to_owned()));
+        return (CloudModel { boot, ..measured(given) }, say(boot, "--boot-seconds".to_owned()));
     }
     let mut times = learnt;
     if times.len() < LEAST_MACHINES {
         times = given.members.iter().filter_map(ready_after).collect();
     }
     let Some(boot) = Boot::like(&times).filter(|_| times.len() >= LEAST_MACHINES) else {
-        let boot = measured().boot;
+        let boot = measured(given).boot;
         let why = "assumed, because no machines of the pool show it; give it with --boot-seconds".to_owned();
-        return (measured(), say(boot, why));
+        return (measured(given), say(boot, why));
     };
     let number = times.len();
-    (CloudModel { boot, ..measured() }, say(boot, format!("as the last {number} of the pool were")))
+    (CloudModel { boot, ..measured(given) }, say(boot, format!("as the last {number} of the pool were")))
 }
 
-/// A cloud whose boots are measured from the order until the operator sees that the machine is ready: calls and lists are in them.
-fn measured() -> CloudModel {
-    CloudModel { call: 0, list: MILLISECOND, ..CloudModel::default() }
+/// A cloud whose boots are measured from the launch until the operator sees that the machine is ready: calls and lists are in them.
+fn measured(given: &Given) -> CloudModel {
+    // One that is not there may be of any cloud.
+    let all_there = given.launch_configs.len() == given.pool.spec.launch_configs.len();
+    let creates = CreateRate::of(given.launch_configs.iter().map(|config| &config.spec)).filter(|_| all_there);
+    CloudModel { call: 0, list: MILLISECOND, creates, ..CloudModel::default() }
 }
 
-/// How long a machine took from its order until it was ready. One that was reset or started again shows nothing.
+/// How long a machine took from its launch until it was ready. One that was reset or started again shows nothing.
 fn ready_after(member: &PoolMember) -> Option<f64> {
     let status = member.status.as_ref().filter(|status| status.uses <= 1 && status.standby.is_none())?;
     let created = member.metadata.creation_timestamp.as_ref()?.0;
-    Some(status.ready_since.as_ref()?.0.duration_since(created).as_secs_f64().max(0.01))
+    let (ready, launched) =
+        (status.ready_since.as_ref()?.0, status.instance.as_ref().and_then(|it| it.launch_time.as_ref()));
+    // By the cloud's clock, so it may be nonsense.
+    let launched = launched.map(|time| time.0).filter(|launched| (created..=ready).contains(launched));
+    Some(ready.duration_since(launched.unwrap_or(created)).as_secs_f64().max(0.01))
 }
 
 fn count(claims: &[Arrival]) -> i64 {

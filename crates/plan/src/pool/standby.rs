@@ -96,6 +96,8 @@ pub fn fill(pool: &PoolView, members: &[CountedMember], starts: &[String], ready
         .collect();
     let can_be_filled = !pool.standby.launch_configs.is_empty();
     let missing = if can_be_filled { (size.min(ready.places.room) - to_i32(tier.len())).max(0) } else { 0 };
+    let tried = tier.iter().filter(|member| member.standing == Standing::Stopping).count();
+    let missing = if pool.standby.tries_one { missing.min((1 - to_i32(tried)).max(0)) } else { missing };
     let filling = missing.min(ready.beyond).min(fillers(pool, members, now)).max(0);
     let surplus = if ready.deficit > 0 { 0 } else { (ready.beyond - filling).max(0) };
     let beyond_max = to_usize(ready.places.above_max - surplus);

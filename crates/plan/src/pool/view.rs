@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::billing::Billing;
 use super::schedule::Scheduled;
+use crate::launch::breaker::Breaker;
 use crate::launch::placement::LaunchConfigView;
 
 /// After this time without an answer of its cloud, a pending member is no supply.
@@ -48,6 +49,18 @@ pub struct StandbyTier {
     pub usable: bool,
     /// Nothing is bought or stopped for the tier before this time, because a machine could not be stopped or started.
     pub not_before: Option<Timestamp>,
+    /// No machine could be stopped since one could not be stopped or started: one at a time is tried.
+    pub tries_one: bool,
+}
+
+impl StandbyTier {
+    /// Heeds machines that could not be stopped or started, which a breaker with a threshold of 1 has counted.
+    #[must_use]
+    pub fn after(mut self, failures: &Breaker) -> Self {
+        self.not_before = failures.open_until;
+        self.tries_one = failures.has_opened(1);
+        self
+    }
 }
 
 /// What a member's machine can do for the standby tier.
@@ -73,6 +86,8 @@ pub struct CountedMember {
     /// When its machine was last asked to come up: by its creation, a reset, or a start from standby. The youngest is given up
     /// first.
     pub created: Timestamp,
+    /// When its cloud launched its machine, or started it from standby, by the cloud's clock; `None`: it has not yet.
+    pub launched: Option<Timestamp>,
     /// Since when it is ready, if it is.
     pub ready_since: Option<Timestamp>,
     /// Whether its template is not the current one.

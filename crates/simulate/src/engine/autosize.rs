@@ -1,6 +1,7 @@
 //! The size that the operator would find, from the claims that came so far.
 
 use bullpen_api::InstancePoolSpec;
+use bullpen_plan::CreateRate;
 use bullpen_plan::pool::autosize::follow::{followed, goal};
 use bullpen_plan::pool::autosize::sizer::Sizer;
 
@@ -14,8 +15,8 @@ pub struct Autosizer {
 }
 
 impl Autosizer {
-    pub fn new(pool: &InstancePoolSpec) -> Self {
-        Self { sizer: goal(pool.autosize.as_ref()).map(Sizer::new), ..Self::default() }
+    pub fn new(pool: &InstancePoolSpec, creates: Option<CreateRate>) -> Self {
+        Self { sizer: goal(pool.autosize.as_ref(), creates).map(Sizer::new), ..Self::default() }
     }
 
     /// A claim comes.
@@ -23,7 +24,7 @@ impl Autosizer {
         self.claims += 1;
     }
 
-    /// A member became ready, so long after it was created.
+    /// A member became ready, so long after its create was accepted.
     pub fn ready(&mut self, after: Micros) {
         if let Some(sizer) = &mut self.sizer {
             sizer.ready_after(after / MILLISECOND);

@@ -179,7 +179,7 @@ impl World<'_> {
         if member.standing != Some(Standing::Warming) {
             return;
         }
-        self.autosizer.ready(self.now - member.created);
+        self.autosizer.ready(self.now - member.bills_since.unwrap_or(member.created));
         self.buyer.ready(member.config, self.now);
         self.members.set_ready(number, Some(self.now));
         self.members.bill(number, Some(Activity::Idle));

@@ -81,6 +81,7 @@ impl Member {
             standing,
             launch_config: of.name.clone(),
             created: timestamp(self.created),
+            launched: self.bills_since.map(timestamp),
             ready_since: self.ready.map(timestamp),
             outdated: false,
             hold: false,

@@ -11,6 +11,7 @@ mod setup;
 mod standby;
 mod timeline;
 
+use bullpen_plan::launch::breaker::Breaker;
 use bullpen_plan::pool::view::Standing;
 
 use self::autosize::Autosizer;
@@ -43,6 +44,8 @@ struct World<'a> {
     queue: Queue,
     buyer: Buyer,
     autosizer: Autosizer,
+    /// Machines that could not be started for the standby tier.
+    standby_failures: Breaker,
     meter: Meter,
     /// Claims that came since the claims and members were last paired.
     fresh: Vec<usize>,
@@ -80,7 +83,8 @@ pub fn run(setup: &Setup, trace: &[Arrival], mut progress: impl FnMut(usize)) ->
         queue: Queue::new(&setup.pool, setup.wait_timeout),
         meter: Meter::new(begin, end, usable.len()),
         buyer: Buyer::new(&setup.pool, &setup.name, usable, &setup.launch_configs, begin),
-        autosizer: Autosizer::new(&setup.pool),
+        autosizer: Autosizer::new(&setup.pool, setup.cloud.creates),
+        standby_failures: Breaker::default(),
         fresh: Vec::new(),
         member_of: vec![None; trace.len()],
         changed: true,

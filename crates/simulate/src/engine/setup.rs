@@ -84,7 +84,13 @@ impl Setup {
         let Some(standby) = &self.pool.standby else { return StandbyTier::default() };
         let can_stop = self.launch_configs.iter().filter(|config| config.spec.allows_standby(standby.mode));
         let launch_configs = can_stop.filter_map(|config| config.metadata.name.clone()).collect();
-        StandbyTier { size: Some(standby.size), mode: standby.mode, launch_configs, usable: true, not_before: None }
+        StandbyTier {
+            size: Some(standby.size),
+            mode: standby.mode,
+            launch_configs,
+            usable: true,
+            ..StandbyTier::default()
+        }
     }
 
     /// The pool as the plans see it, without members.

@@ -110,9 +110,9 @@ fn frontier_panel(cases: &[Case]) -> String {
         for (case, (x, y)) in own.iter().zip(&points) {
             let _ = write!(
                 text,
-                r#"<circle cx="{x:.1}" cy="{y:.1}" r="4" fill="{color}"><title>{}: targetSize {}, {:.2} % hits, {} {:.2}</title></circle>"#,
+                r#"<circle cx="{x:.1}" cy="{y:.1}" r="4" fill="{color}"><title>{}: {}, {:.2} % hits, {} {:.2}</title></circle>"#,
                 escaped(policy),
-                case.target_size,
+                case.size(),
                 case.hit_percent(),
                 unit,
                 case.price()
@@ -138,7 +138,7 @@ fn time_panel(case: &Case) -> String {
     let hours = case.outcome.length_hours.max(f64::EPSILON);
     let top = most(&|sample| sample.claimed + sample.ready + sample.booting).max(most(&|sample| sample.waiting));
     let panel = Panel { top: 450.0, height: 280.0, x: (0.0, hours), y: (0.0, top * 1.05) };
-    let title = format!("Machines and waiting claims over time: {} with targetSize {}", case.policy, case.target_size);
+    let title = format!("Machines and waiting claims over time: {} with {}", case.policy, case.size());
     let mut text = panel.frame(&title, ("hours", "machines, claims"));
     let at = |index: usize, value: f64| panel.at((index as f64 + 0.5) * hours / samples.len().max(1) as f64, value);
     let layers: [&dyn Fn(&Sample) -> f64; 4] =

@@ -18,6 +18,8 @@ pub struct Case {
     pub policy: String,
     /// `targetSize`.
     pub target_size: i32,
+    /// Whether the pool follows the sizes that it finds: then `targetSize` is only where it begins.
+    pub sizes_itself: bool,
     /// What came of it.
     pub outcome: Outcome,
     /// What its machines cost, if the price of all launch configs is known.
@@ -29,6 +31,15 @@ impl Case {
     /// What a policy is compared by: the cost, or the hours of machines where no price is known.
     pub fn price(&self) -> f64 {
         self.cost.unwrap_or(self.outcome.hours.total)
+    }
+
+    /// The size, for a person.
+    pub fn size(&self) -> String {
+        if self.sizes_itself {
+            format!("autosize (targetSize {} at first)", self.target_size)
+        } else {
+            format!("targetSize {}", self.target_size)
+        }
     }
 
     /// Percent of the claims that found a ready machine.
@@ -71,7 +82,7 @@ pub fn json(cases: &[Case], goal_percent: f64) -> Value {
         value
     });
     let best = cheapest(cases, goal_percent).into_iter();
-    let best = best.map(|(policy, case)| json!({ "policy": policy, "targetSize": case.map(|case| case.target_size) }));
+    let best = best.map(|(policy, case)| json!({ "policy": policy, "targetSize": case.map(|case| case.target_size), "sizesItself": case.is_some_and(|case| case.sizes_itself) }));
     json!({ "cases": marked.collect::<Vec<_>>(), "goalPercent": goal_percent, "cheapest": best.collect::<Vec<_>>() })
 }
 
@@ -88,7 +99,7 @@ mod tests {
             length_hours: 2.0,
             ..Outcome::default()
         };
-        Case { policy: policy.into(), target_size, outcome, cost: Some(cost) }
+        Case { policy: policy.into(), target_size, sizes_itself: false, outcome, cost: Some(cost) }
     }
 
     #[test]

@@ -32,8 +32,10 @@ pub fn table(cases: &[Case], goal_percent: f64) -> String {
         let _ = match best {
             Some(case) => writeln!(
                 text,
-                "{policy}: at least {goal_percent} % hits from targetSize {}, with {:.1} idle of {:.1} machine-hours",
-                case.target_size, case.outcome.hours.idle, case.outcome.hours.total
+                "{policy}: at least {goal_percent} % hits from {}, with {:.1} idle of {:.1} machine-hours",
+                case.size(),
+                case.outcome.hours.idle,
+                case.outcome.hours.total
             ),
             None => writeln!(text, "{policy}: no size that was tried has {goal_percent} % hits"),
         };
@@ -57,7 +59,7 @@ fn row(case: &Case, on_frontier: bool, stopped: bool, priced: bool) -> Vec<Strin
     let (claims, waits, hours) = (&case.outcome.claims, &case.outcome.waits, &case.outcome.hours);
     let mut cells = vec![
         case.policy.clone(),
-        case.target_size.to_string(),
+        if case.sizes_itself { format!("{}, auto", case.target_size) } else { case.target_size.to_string() },
         format!("{:.2} %", case.hit_percent()),
         (claims.waited + claims.waiting).to_string(),
         claims.failed.to_string(),
@@ -93,6 +95,9 @@ mod tests {
         assert!(lines[0].starts_with("POLICY  TARGET") && lines[0].contains("COST"), "{text}");
         assert!(lines[2].contains("99.00 %") && lines[2].ends_with('*'), "{text}");
         assert_eq!(lines[4], "ci: at least 99 % hits from targetSize 2, with 0.0 idle of 20.0 machine-hours");
+        let text = table(&[Case { sizes_itself: true, ..case("ci", 5, 99, 2.0) }], 99.0);
+        assert!(text.contains("ci      5, auto  99.00 %"), "{text}");
+        assert!(text.contains("ci: at least 99 % hits from autosize (targetSize 5 at first), with 0.0 idle"), "{text}");
         assert!(table(&[case("ci", 1, 80, 1.0)], 99.0).contains("ci: no size that was tried has 99 % hits"));
     }
 }

@@ -18,7 +18,7 @@ pub struct Learnt {
     pub length: Micros,
     /// Until when.
     pub until: Timestamp,
-    /// How long the last machines took from their creation until they were ready, in seconds, the shortest first.
+    /// How long the last machines took from their launch until they were ready, in seconds, the shortest first.
     pub ready_seconds: Vec<f64>,
 }
 
@@ -68,7 +68,7 @@ mod tests {
 
     /// A claim each minute of this many hours, with an hour after the first one in which nobody counted.
     fn record(hours: i64) -> String {
-        let mut sizer = Sizer::new(Goal { hits: 0.99, window: 120.0 });
+        let mut sizer = Sizer::new(Goal { hits: 0.99, window: 120.0, creates: None });
         for seconds in [96, 90, 120] {
             sizer.ready_after(seconds * 1_000);
         }

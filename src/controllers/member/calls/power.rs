@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use super::reset;
 use crate::clock;
+use crate::controllers::convert;
 use crate::controllers::member::MemberController;
 use crate::controllers::member::actions::record_refusal;
 use crate::controllers::member::gather::Gathered;
@@ -104,5 +105,7 @@ async fn record_standby(controller: &MemberController, gathered: &Gathered) -> R
     let last_start = gathered.sighting.instance.as_ref().map(|instance| instance.last_start());
     let done = member::status::on_standby(&gathered.member, last_start, clock::now());
     controller.common.writes.update_status_when_idle(&done).await?;
+    let (member, pool) = (&gathered.member, convert::pool_of(&gathered.member));
+    controller.pool_memories.of(&pool, &member.spec.pool_ref.uid, |memory| memory.standby.ready(clock::now()));
     Ok(())
 }

@@ -56,6 +56,7 @@ fn counted(machine: &Machine, hash: &str) -> CountedMember {
         },
         launch_config: "sim".into(),
         created: at(machine.bought),
+        launched: None,
         ready_since: machine.ready.map(at),
         outdated: machine.hash != hash,
         hold: false,

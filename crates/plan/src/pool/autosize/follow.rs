@@ -6,6 +6,7 @@ use bullpen_api::{Autosize, AutosizeMode, ConditionType, ConditionValue, Instanc
 
 use super::forecaster::Goal;
 use super::sizer::{Advice, LEAST_CLAIMS, LEAST_LEADS, LEAST_READY};
+use crate::call_rate::CreateRate;
 
 /// What it takes to find a size, for a person.
 fn too_little() -> String {
@@ -15,10 +16,14 @@ fn too_little() -> String {
     )
 }
 
-/// What is to be kept, by the spec of a pool. `None`: nothing is learnt.
-pub fn goal(spec: Option<&Autosize>) -> Option<Goal> {
+/// What is to be kept, by the spec of a pool whose machines can be bought so often. `None`: nothing is learnt.
+pub fn goal(spec: Option<&Autosize>, creates: Option<CreateRate>) -> Option<Goal> {
     let autosize = spec.filter(|autosize| autosize.mode != AutosizeMode::Off)?;
-    Some(Goal { hits: f64::from(autosize.hit_rate_percent) / 100.0, window: f64::from(autosize.window_seconds) })
+    Some(Goal {
+        hits: f64::from(autosize.hit_rate_percent) / 100.0,
+        window: f64::from(autosize.window_seconds),
+        creates,
+    })
 }
 
 /// The size that is recommended: that of the advice, at least `minSize` and at most `maxSize`. `None`: too little is known.

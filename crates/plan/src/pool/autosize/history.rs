@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 /// Most times at which claims came.
 const MOST: usize = 60_000;
-/// Most claims that count as one moment: a hundred times the largest size that is told apart (`scale.rs`), so more change nothing.
+/// Most claims that count as one moment: a hundred times the largest size that is told apart (`forecaster/scale.rs`), so more change nothing.
 pub const MOST_AT_ONCE: u32 = 1_000_000;
 /// The latest millisecond since 1970 that a record may name: in the year 3084, so that sums of such times fit.
 const LATEST: i64 = 1 << 45;

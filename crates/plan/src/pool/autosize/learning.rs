@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::follow::{condition, followed, goal, recommended};
 use super::forecaster::Goal;
 use super::sizer::{Advice, Sizer};
+use crate::call_rate::CreateRate;
 use crate::pool::view::CountedMember;
 
 /// What was learnt is written at most once in so many lead times, between these bounds.
@@ -78,10 +79,10 @@ impl Learning {
         self.came = self.came.saturating_add(1);
     }
 
-    /// What is to be learnt before the next pass, if this is the first one, or the goal or the lead time has changed. Where nothing is
-    /// to be learnt any more, what was learnt is forgotten.
-    pub fn lesson(&mut self, pool: &InstancePool) -> Option<Lesson> {
-        let Some(goal) = goal(pool.spec.autosize.as_ref()) else {
+    /// What is to be learnt before the next pass, if this is the first one, or the goal, the lead time or how often machines can be
+    /// bought has changed. Where nothing is to be learnt any more, what was learnt is forgotten.
+    pub fn lesson(&mut self, pool: &InstancePool, creates: Option<CreateRate>) -> Option<Lesson> {
+        let Some(goal) = goal(pool.spec.autosize.as_ref(), creates) else {
             *self = Self::default();
             return None;
         };
@@ -113,7 +114,9 @@ impl Learning {
         let since = self.last_ready.map_or(now, |last| last.min(now));
         self.recorded = self.recorded.map(|(at, claims)| (at.min(now), claims));
         for (member, ready) in members.iter().filter_map(|member| Some((member, member.ready_since?))) {
-            let took = ready.duration_since(member.created);
+            // Until it is launched, its create waits for its turn, which says nothing of how long machines take.
+            let launched = member.launched.filter(|launched| (member.created..=ready).contains(launched));
+            let took = ready.duration_since(launched.unwrap_or(member.created));
             // A machine that was reset was ready before, and one that was ready before it was asked for shows that a clock was set.
             if ready > since && !took.is_negative() && took <= SignedDuration::from_secs(longest) {
                 sizer.took(i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
@@ -156,7 +159,7 @@ pub fn set_status(status: &mut InstancePoolStatus, pool: &InstancePool, finding:
     let Some((finding, mut value)) =
         finding.and_then(|finding| Some((finding, condition(&pool.spec, &finding.advice)?)))
     else {
-        if goal(pool.spec.autosize.as_ref()).is_none() {
+        if goal(pool.spec.autosize.as_ref(), None).is_none() {
             status.conditions.retain(|condition| !is_about_it(&condition.type_));
             (status.recommended_target, status.learnt) = (None, None);
         }

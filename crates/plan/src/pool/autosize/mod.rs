@@ -5,15 +5,10 @@
 
 #![expect(clippy::cast_precision_loss, reason = "counts of claims, and milliseconds since 1970, are far below 2^52")]
 
-mod evidence;
 pub mod follow;
 pub mod forecaster;
 pub mod history;
 pub mod learning;
-mod levels;
-mod rates;
-mod scale;
 pub mod sizer;
-mod stabilization;
 #[cfg(test)]
 mod tests;

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
+use super::forecaster::rates::Season;
 use super::forecaster::{Forecaster, Goal, SLOTS};
 use super::history::{Happened, History};
-use super::rates::Season;
 
 /// Longest record, in bytes: `status.learnt` takes no longer one.
 pub const MOST_TEXT: usize = 16_384;
@@ -16,10 +16,13 @@ pub const LEAST_READY: usize = 3;
 const USUAL_LEAD: f64 = 90_000.0;
 /// Shortest and longest lead time, in milliseconds.
 const LEADS: (f64, f64) = (200.0, 3_600_000.0);
-/// The lead time is longer than the time until a machine is ready by this factor: orders are not placed at once.
+/// A machine counts as one that took so many times the median at most: a few that hung are no reason for a larger pool.
+const LONGEST_MEDIANS: f64 = 3.0;
+/// The lead time is longer than the time from the launch of a machine until it is ready by this factor: creates take a while.
 const REACTION: f64 = 1.02;
-/// Everything is learnt again from the history when the lead time has changed by this factor.
-const OTHER_LEAD: f64 = 1.25;
+/// Everything is learnt again from the history when the lead time has grown or fallen by these factors. Too short a lead time
+/// misses claims, too long a one costs some idle time.
+const OTHER_LEAD: (f64, f64) = (1.1, 1.25);
 /// Least claims before anything is recommended.
 pub const LEAST_CLAIMS: u64 = 20;
 /// Least lead times with somebody watching before anything is recommended.
@@ -34,6 +37,13 @@ const GAP_LEADS: f64 = 2.0;
 const GAP_OF_WATCHING: (f64, f64) = (431.0, 600_000.0);
 /// So many slots are learnt again at most, which takes some seconds: 14 days of machines that boot in a minute and a half.
 const MOST_SLOTS: f64 = 262_144.0;
+
+/// A lead time that falls must have fallen for so many of them. Of machines that were bought at once the fastest are ready first, so
+/// while they come up, machines seem to have become faster.
+const FALL_LEADS: f64 = 2.0;
+/// Everything is learnt again only when so many milliseconds have passed for each slot of the last time. A slot takes some 20 µs of
+/// one core, so that is a hundredth of the time at most, also where the times of machines go up and down.
+const PAUSE_FOR_SLOT: f64 = 2.0;
 
 /// What is known of the demand, and the size for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,6 +103,10 @@ pub struct Sizer {
     claims: u64,
     watched: f64,
     at: Option<i64>,
+    /// Before this millisecond nothing is learnt again for another lead time.
+    rests_until: i64,
+    /// Since when machines take so much shorter than the lead time that it should fall.
+    shorter_since: Option<i64>,
     forecaster: Forecaster,
 }
 
@@ -107,6 +121,8 @@ impl Sizer {
             claims: 0,
             watched: 0.0,
             at: None,
+            rests_until: i64::MIN,
+            shorter_since: None,
             forecaster: Forecaster::new(USUAL_LEAD, goal),
         }
     }
@@ -144,7 +160,7 @@ impl Sizer {
         self.forecaster.has(supply);
     }
 
-    /// A machine was ready so many milliseconds after it was asked for. Everything is learnt again if that makes another lead time.
+    /// A machine was ready so many milliseconds after it was launched. Everything is learnt again if that makes another lead time.
     pub fn ready_after(&mut self, milliseconds: i64) {
         self.took(milliseconds);
         if self.has_other_lead() {
@@ -158,17 +174,26 @@ impl Sizer {
         if self.ready.len() > MOST_READY {
             self.ready.pop_front();
         }
+        let shorter = self.measured_lead() < self.lead / OTHER_LEAD.1;
+        self.shorter_since = if shorter { self.shorter_since.or(self.at) } else { None };
     }
 
-    /// Whether machines take so much longer or shorter than before that everything is to be learnt again.
+    /// Whether machines take so much longer or shorter than before that everything is to be learnt again, and that was not just done.
     pub fn has_other_lead(&self) -> bool {
         let lead = self.measured_lead();
-        lead > self.lead * OTHER_LEAD || lead < self.lead / OTHER_LEAD
+        if self.rests_until == i64::MIN {
+            // The lead time was never measured.
+            return lead > self.lead * OTHER_LEAD.0 || lead < self.lead / OTHER_LEAD.1;
+        }
+        let at = self.at.unwrap_or(self.rests_until);
+        let fell = self.shorter_since.is_some_and(|since| (at - since) as f64 >= FALL_LEADS * self.lead);
+        at >= self.rests_until && (lead > self.lead * OTHER_LEAD.0 || fell)
     }
 
     /// Learns everything again with the time that machines take now.
     pub fn learn_with_measured_lead(&mut self) {
         self.lead = self.measured_lead();
+        self.shorter_since = None;
         self.learn_again();
     }
 
@@ -237,8 +262,9 @@ impl Sizer {
         }
         let mut times: Vec<f64> = self.ready.iter().copied().collect();
         times.sort_by(f64::total_cmp);
-        // Of ten machines nine are ready by then.
-        (times[times.len() * 9 / 10] * REACTION).clamp(LEADS.0, LEADS.1)
+        let longest = times[times.len() / 2] * LONGEST_MEDIANS;
+        let mean = times.iter().map(|time| time.min(longest)).sum::<f64>() / times.len() as f64;
+        (mean * REACTION).clamp(LEADS.0, LEADS.1)
     }
 
     /// Plays the history with the present lead time and goal.
@@ -279,6 +305,8 @@ impl Sizer {
         if let Some(at) = self.at {
             self.watched += (at - before.unwrap_or(at)).max(0) as f64;
             self.forecaster.advance(at);
+            let slots = (at - history.begins().unwrap_or(at)).max(0) as f64 / (self.lead / SLOTS as f64);
+            self.rests_until = at.saturating_add((slots * PAUSE_FOR_SLOT) as i64);
         }
         self.history = history;
         self.forecaster.remember(&season);

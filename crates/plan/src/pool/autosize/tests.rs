@@ -6,6 +6,7 @@ use super::follow::{condition, followed, recommended};
 use super::forecaster::{Forecaster, Goal};
 use super::learning::Learning;
 use super::sizer::{Advice, MOST_TEXT, Sizer};
+use crate::CreateRate;
 use crate::pool::view::{CountedMember, Power, Standing};
 
 /// Milliseconds since 1970 at which every test begins.
@@ -14,7 +15,7 @@ const SECOND: i64 = 1_000;
 const HOUR: i64 = 3_600 * SECOND;
 
 fn goal(hits: f64) -> Goal {
-    Goal { hits, window: 60.0 }
+    Goal { hits, window: 60.0, creates: None }
 }
 
 /// Times of claims at a steady rate, independent of each other, by a seed; in milliseconds from 0 on.
@@ -48,6 +49,21 @@ fn a_steady_rate_needs_what_the_distribution_of_poisson_says() {
     let forecaster = seen(&steady(240.0, 24, 1), 24 * HOUR, goal(0.99));
     assert!((10..=21).contains(&forecaster.size()), "{}", forecaster.size());
     assert!((forecaster.hourly() / 240.0 - 1.0).abs() < 0.3, "{}", forecaster.hourly());
+}
+
+#[test]
+fn where_creates_wait_for_their_turn_the_size_covers_what_comes_until_they_had_it() {
+    // Twice an hour a hundred claims come, and two minutes later a hundred more.
+    let pairs = (0..96).flat_map(|pair| [pair * HOUR / 2, pair * HOUR / 2 + 120 * SECOND]);
+    let claims: Vec<i64> = pairs.flat_map(|burst| (0..100).map(move |claim| burst + claim * 10)).collect();
+    let size = |per_second: Option<f64>| {
+        let creates = per_second.map(|per_second| CreateRate { per_second, at_once: 5 });
+        seen(&claims, 48 * HOUR, Goal { creates, ..goal(0.99) }).size()
+    };
+    let (at_once, fast, slow) = (size(None), size(Some(200.0)), size(Some(0.5)));
+    assert!((100..150).contains(&at_once), "those of the first burst are replaced by then: {at_once}");
+    assert_eq!(fast, at_once);
+    assert!((180..240).contains(&slow), "of the first burst only 15 are launched half a minute later: {slow}");
 }
 
 #[test]
@@ -177,7 +193,7 @@ fn what_was_learnt_is_to_be_written_until_the_status_has_it() {
     let mut pool: InstancePool =
         serde_json::from_value(json!({ "metadata": { "name": "ci" }, "spec": pool(json!({})), "status": {} })).unwrap();
     let mut learning = Learning::default();
-    let sizer = learning.lesson(&pool).unwrap().learn(at(0));
+    let sizer = learning.lesson(&pool, None).unwrap().learn(at(0));
     learning.learnt(sizer, at(0));
     learning.claim_came();
     let mut record = |pool: &InstancePool, seconds: i64| learning.look(pool, &[], at(seconds)).unwrap().record;
@@ -196,13 +212,15 @@ fn another_lead_time_is_learnt_by_a_lesson_and_not_within_a_pass() {
     let pool: InstancePool =
         serde_json::from_value(json!({ "metadata": { "name": "ci" }, "spec": pool(json!({})), "status": {} })).unwrap();
     let mut learning = Learning::default();
-    let sizer = learning.lesson(&pool).unwrap().learn(at(0));
+    let sizer = learning.lesson(&pool, None).unwrap().learn(at(0));
     learning.learnt(sizer, at(0));
     let member = |number: i64| CountedMember {
         uid: format!("m{number}"),
         standing: Standing::Ready,
         launch_config: "a".into(),
-        created: at(number),
+        // Its create waited for its turn.
+        created: at(number - 20),
+        launched: Some(at(number)),
         ready_since: Some(at(number + 30)),
         outdated: false,
         hold: false,
@@ -217,11 +235,56 @@ fn another_lead_time_is_learnt_by_a_lesson_and_not_within_a_pass() {
     let pass = learning.look(&pool, &members, at(40)).unwrap().look_again_at;
     let pause = |look: Option<jiff::Timestamp>, seconds: i64| look.unwrap().duration_since(at(seconds));
     assert_eq!(pause(before, 1), pause(pass, 40), "the pass knows the lead time of before");
-    let sizer = learning.lesson(&pool).unwrap().learn(at(41));
+    let sizer = learning.lesson(&pool, None).unwrap().learn(at(41));
     assert!((sizer.lead_milliseconds() - 30_600).abs() < 2 && sizer.claims() == 1, "{}", sizer.lead_milliseconds());
     learning.learnt(sizer, at(41));
-    assert!(learning.lesson(&pool).is_none());
+    assert!(learning.lesson(&pool, None).is_none());
     assert!(pause(learning.look(&pool, &members, at(42)).unwrap().look_again_at, 42) < pause(pass, 40));
+}
+
+#[test]
+fn machines_of_a_burst_of_which_the_fastest_are_ready_first_are_no_other_lead_time() {
+    let mut sizer = Sizer::new(goal(0.99));
+    let mut learnt = vec![];
+    for burst in 0..20 {
+        let begin = BEGIN + burst * HOUR / 4;
+        sizer.observe(begin, 200);
+        for machine in 0..200 {
+            let took = 70_000 + machine * 200;
+            sizer.observe(begin + took, 0);
+            sizer.took(took);
+            if sizer.has_other_lead() {
+                sizer.learn_with_measured_lead();
+                learnt.push(sizer.lead_milliseconds() / SECOND);
+            }
+        }
+    }
+    assert!(learnt.len() <= 6 && learnt.is_sorted() && learnt.last() > Some(&100), "it only grew: {learnt:?}");
+    // Faster machines are learnt, once that has lasted.
+    for machine in 0..200 {
+        sizer.observe(BEGIN + 6 * HOUR + machine * 10 * SECOND, 1);
+        sizer.took(30_000);
+        if sizer.has_other_lead() {
+            sizer.learn_with_measured_lead();
+        }
+    }
+    assert_eq!(sizer.lead_milliseconds(), 30_600);
+}
+
+#[test]
+fn times_of_machines_that_go_up_and_down_take_a_hundredth_of_a_core_at_most() {
+    let (mut sizer, mut learnt, mut slots) = (Sizer::new(goal(0.99)), 0, 0);
+    for second in 0..HOUR / 4 / SECOND {
+        sizer.observe(BEGIN + second * SECOND, 1);
+        let takes = if second / 64 % 2 == 0 { 1_000 } else { 3_000 };
+        sizer.took(takes);
+        if sizer.has_other_lead() {
+            sizer.learn_with_measured_lead();
+            (learnt, slots) = (learnt + 1, slots + second * SECOND * 19 / sizer.lead_milliseconds());
+        }
+    }
+    // A slot takes 20 µs.
+    assert!(learnt > 3 && slots * 20 <= HOUR / 4 / 100 * 1_000, "{learnt} times, {slots} slots");
 }
 
 #[test]
@@ -336,7 +399,7 @@ fn a_record_that_somebody_has_edited_makes_no_panic_and_stops_no_learning() {
         for ready in ["", "4294967295 4294967295 4294967295"] {
             let pool = pool_that_learnt(&record(ready, &history));
             let mut learning = Learning::default();
-            learning.learnt(learning.clone().lesson(&pool).expect("a lesson").learn(now), now);
+            learning.learnt(learning.clone().lesson(&pool, None).expect("a lesson").learn(now), now);
             for minute in 0..100 {
                 learning.claim_came();
                 let at = jiff::Timestamp::from_millisecond(BEGIN + minute * 60 * SECOND).unwrap();

@@ -181,6 +181,15 @@ fn after_a_failed_stop_nothing_is_tried_for_a_while_but_a_deficit_is_served() {
     pool.standby.not_before = Some(at(160));
     assert_eq!(planned(&pool), (0, vec![], vec![], vec![]));
     assert_eq!(pass(&pool).look_again_at, Some(at(160)));
+    pool.standby.size = Some(5);
+    (pool.standby.not_before, pool.standby.tries_one) = (Some(at(90)), true);
+    assert_eq!(planned(&pool), (0, vec![], uids(&[2]), vec![]), "then one is tried, and nothing is bought for others");
+    pool.members[1].standing = Standing::Stopping;
+    assert_eq!(planned(&pool), (0, vec![], vec![], vec![]), "until it is stopped");
+    pool.members[1].standing = Standing::Ready;
+    pool.standby.tries_one = false;
+    assert_eq!(planned(&pool).0, 3, "once one could be stopped, all are bought that the tier lacks");
+    pool.standby.not_before = Some(at(160));
     pool.target_size = 4;
     assert_eq!(planned(&pool).1, uids(&[3]));
 }

@@ -21,6 +21,7 @@ fn members(standings: &[(Standing, usize)]) -> Vec<CountedMember> {
                 standing: *standing,
                 launch_config: "lc".into(),
                 created: at(i64::try_from(n).unwrap()),
+                launched: None,
                 ready_since: (*standing == Standing::Ready).then(|| at(i64::try_from(n).unwrap())),
                 outdated: false,
                 hold: false,

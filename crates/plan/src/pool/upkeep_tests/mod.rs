@@ -102,6 +102,7 @@ impl Run {
             standing,
             launch_config: "lc".into(),
             created: at(self.second),
+            launched: None,
             ready_since: (standing == Standing::Ready).then(|| at(self.second)),
             outdated: false,
             hold: false,

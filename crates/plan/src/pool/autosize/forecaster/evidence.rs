@@ -55,11 +55,12 @@ impl Demand {
         let (mut share, mut sum) = (0.0, 0.0);
         for index in 0..SIZES {
             let size = scale.size(index);
-            let idle = size.mul_add(share, -sum);
+            // A fused multiplication is a call on most processors that programs are built for, and this is the innermost loop.
+            let idle = size * share - sum;
             for ((price, best), kept) in prices.iter().zip(&mut best).zip(&mut sizes) {
                 // With so many machines the first of the claims that count as this size is a hit.
                 let not_served = (misses - self.claims[index] / scale.width(index)).max(0.0);
-                let cost = price.mul_add(not_served, idle);
+                let cost = price * not_served + idle;
                 if cost < *best - 1e-9 {
                     (*best, *kept) = (cost, size as u16);
                 }
@@ -136,8 +137,9 @@ impl Evidence {
         }
     }
 
-    /// After a time of these kinds, `before` claims came within a lead time but its last slot, and `last` in that.
-    pub fn learn(&mut self, kinds: &[u32], scale: &Scale, before: u32, last: u32) {
+    /// After a time of these kinds, `before` claims came within a lead time but its last slot, or before it and waited then, and
+    /// `last` in that slot. Whether those were hits was decided by the size at a time of the kinds of `decides`.
+    pub fn learn(&mut self, kinds: &[u32], decides: &[u32], scale: &Scale, before: u32, last: u32) {
         let weight = self.weight;
         let all = scale.index(f64::from(before + last));
         let (mut ranks, mut rank) = (Vec::new(), before + 1);
@@ -152,6 +154,9 @@ impl Evidence {
             let cell = self.cells.entry(*kind).or_default();
             cell.slots += weight;
             add(&mut cell.time, all, weight);
+        }
+        for kind in decides {
+            let cell = self.cells.entry(*kind).or_default();
             for (index, claims) in &ranks {
                 add(&mut cell.claims, *index, weight * claims);
             }
@@ -167,8 +172,8 @@ impl Evidence {
         let each = share / cell.slots;
         for index in 0..SIZES {
             let of = |values: &Vec<f32>| values.get(index).map_or(0.0, |value| f64::from(*value) * each);
-            into.time[index] = into.time[index].mul_add(1.0 - share, of(&cell.time));
-            into.claims[index] = into.claims[index].mul_add(1.0 - share, of(&cell.claims));
+            into.time[index] = into.time[index] * (1.0 - share) + of(&cell.time);
+            into.claims[index] = into.claims[index] * (1.0 - share) + of(&cell.claims);
         }
     }
 }
@@ -203,14 +208,14 @@ mod tests {
     fn a_kind_of_time_that_was_seen_for_long_is_believed_more_than_what_is_assumed() {
         let (scale, mut evidence) = (Scale::default(), Evidence::default());
         for _ in 0..19 * 380 {
-            evidence.learn(&[7], &scale, 3, 1);
+            evidence.learn(&[7], &[7], &scale, 3, 1);
         }
         let mut demand = assumed(&scale, 100.0, 19.0);
         evidence.blend(7, 19.0, &mut demand);
         assert!(demand.time[4] > 0.9 && (demand.claims[4] / demand.time[4] - 1.0).abs() < 0.1, "{demand:?}");
         evidence.age(1e13);
         let aged = evidence.clone();
-        evidence.learn(&[8], &scale, 0, 0);
+        evidence.learn(&[8], &[8], &scale, 0, 0);
         let mut after = assumed(&scale, 100.0, 19.0);
         aged.blend(7, 19.0, &mut after);
         assert!(after.time[4] < 0.01, "what is old is forgotten");

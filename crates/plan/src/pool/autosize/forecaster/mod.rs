@@ -2,12 +2,22 @@
 
 use std::collections::VecDeque;
 
-use super::evidence::{Demand, Evidence, assumed};
+mod evidence;
+mod levels;
+pub mod rates;
+mod scale;
+mod stabilization;
+mod turns;
+
+use evidence::{Demand, Evidence, assumed};
+use levels::{LEVELS, Levels, Sizes, price};
+use rates::{Rates, Season, octave};
+use scale::Scale;
+use stabilization::Stabilization;
+use turns::Backlog;
+
 use super::history::MOST_AT_ONCE;
-use super::levels::{LEVELS, Levels, Sizes, price};
-use super::rates::{Rates, Season, octave};
-use super::scale::Scale;
-use super::stabilization::Stabilization;
+use crate::call_rate::CreateRate;
 
 /// Slots of a lead time.
 pub const SLOTS: usize = 19;
@@ -38,13 +48,15 @@ const ANY: u32 = 0;
 /// The kinds of a time: `ANY`, and two for each view, the second being a part of the first.
 type Kinds = [u32; 2 * VIEWS.len()];
 
-/// What is to be kept.
+/// What is to be kept, and how fast machines can be bought for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Goal {
     /// Share of the claims that find a ready machine.
     pub hits: f64,
     /// How long a recommendation stays at least after a higher one, in seconds.
     pub window: f64,
+    /// How often machines can be bought; `None`: no create waits for its turn.
+    pub creates: Option<CreateRate>,
 }
 
 /// A slot whose demand is not known yet.
@@ -52,8 +64,32 @@ pub struct Goal {
 struct Slot {
     count: u32,
     kinds: Kinds,
+    /// Creates that wait at its end, at any size that stays the same.
+    waiting: u32,
+    /// The kinds of the time since when creates wait: its own if none does.
+    decides: Kinds,
+    /// What each level would have, without the machines that wait for their create.
     sizes: Sizes,
+    /// The same of the pool.
     had: u16,
+}
+
+/// A size, and the creates that wait if the pool follows it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Followed {
+    size: u16,
+    backlog: Backlog,
+}
+
+impl Followed {
+    /// It is this from the end of this slot on. Returns what of it is not waiting for its create.
+    fn follow(&mut self, size: u16, creates: Option<CreateRate>, seconds: f64, claims: u32) -> u16 {
+        let change = i32::from(size) - i32::from(std::mem::replace(&mut self.size, size));
+        if let Some(creates) = creates {
+            self.backlog.pass(creates, seconds, claims, change);
+        }
+        size.saturating_sub(u16::try_from(self.backlog.waiting()).unwrap_or(u16::MAX))
+    }
 }
 
 /// Follows the claims of one pool. All of it follows from a history of claims, a lead time and a goal.
@@ -80,6 +116,12 @@ pub struct Forecaster {
     /// What each level would keep, as the pool would: they are rehearsed with that.
     rehearsed: [Stabilization; LEVELS],
     recommended: Stabilization,
+    /// The creates of each level, and of the pool.
+    followed: [Followed; LEVELS],
+    own: Followed,
+    /// Creates that wait at any size that stays the same, and the kinds of the time since when some do.
+    backlog: Backlog,
+    since: Option<Kinds>,
 }
 
 impl Forecaster {
@@ -101,6 +143,10 @@ impl Forecaster {
             prices: std::array::from_fn(|level| price(level) * LEAD),
             rehearsed: std::array::from_fn(|_| Stabilization::default()),
             recommended: Stabilization::default(),
+            followed: [Followed::default(); LEVELS],
+            own: Followed::default(),
+            backlog: Backlog::default(),
+            since: None,
         }
     }
 
@@ -186,7 +232,8 @@ impl Forecaster {
         {
             self.sum -= then.count;
             let before = self.sum;
-            self.evidence.learn(&[&[ANY], then.kinds.as_slice()].concat(), &self.scale, before, count);
+            let all = |kinds: &Kinds| [&[ANY], kinds.as_slice()].concat();
+            self.evidence.learn(&all(&then.kinds), &all(&then.decides), &self.scale, then.waiting + before, count);
             self.levels.learn(&then.sizes, then.had, before, count);
         }
         self.rates.add(f64::from(count));
@@ -194,12 +241,40 @@ impl Forecaster {
         self.season.add(end - 1, f64::from(count));
         self.sum += count;
         let kinds = self.kinds(end);
-        let forecast = self.forecast(&kinds).smoothed().worth(&self.scale, self.prices);
+        let waiting = self.wait(kinds, seconds, count);
+        let decides = self.since.unwrap_or(kinds);
+        let mut forecast = self.worth(&kinds);
+        if decides != kinds {
+            // What is ordered while creates wait comes after what waits: the size that was right before is to be kept.
+            for (now, then) in forecast.iter_mut().zip(self.worth(&decides)) {
+                *now = then.max(*now);
+            }
+        }
         let window = (self.goal.window / seconds).round() as i64;
-        let sizes = self.rehearse(slot, &forecast, window);
+        let mut sizes = self.rehearse(slot, &forecast, window);
         let size = sizes[self.levels.keeping(self.goal.hits)];
         let recommended = self.recommended.follow(slot, size, window);
-        self.recent.push_back(Slot { count, kinds, sizes, had: recommended.max(self.supply) });
+        let creates = self.goal.creates;
+        for (followed, size) in self.followed.iter_mut().zip(&mut sizes) {
+            *size = followed.follow(*size, creates, seconds, count);
+        }
+        let had = self.own.follow(recommended.max(self.supply), creates, seconds, count);
+        self.recent.push_back(Slot { count, kinds, waiting, decides, sizes, had });
+    }
+
+    /// So many claims came in a slot that ends with a time of these kinds. Returns how many creates wait at its end.
+    fn wait(&mut self, kinds: Kinds, seconds: f64, count: u32) -> u32 {
+        let Some(creates) = self.goal.creates else { return 0 };
+        self.backlog.pass(creates, seconds, count, 0);
+        let waiting = self.backlog.waiting();
+        self.since =
+            (waiting > 0).then(|| self.since.unwrap_or_else(|| self.recent.back().map_or(kinds, |slot| slot.kinds)));
+        waiting
+    }
+
+    /// The size for a time of these kinds at each price.
+    fn worth(&self, kinds: &Kinds) -> Sizes {
+        self.forecast(kinds).smoothed().worth(&self.scale, self.prices)
     }
 
     /// What each level would keep if the pool followed it. A more cautious one keeps no fewer.
@@ -260,7 +335,7 @@ mod tests {
 
     /// The sizes after two hours of claims, this quiet time, and two hours of claims again, before and after the latter.
     fn sizes(most_quiet: i64, quiet: i64) -> [u16; 2] {
-        let mut forecaster = Forecaster::new(90_000.0, Goal { hits: 0.99, window: 60.0 });
+        let mut forecaster = Forecaster::new(90_000.0, Goal { hits: 0.99, window: 60.0, creates: None });
         forecaster.most_quiet = most_quiet;
         let claims = |forecaster: &mut Forecaster, from: i64| {
             (1..=120).for_each(|minute| forecaster.observe(from + minute * MINUTE, 3));

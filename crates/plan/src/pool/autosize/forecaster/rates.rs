@@ -25,7 +25,7 @@ impl Rates {
     /// So many claims came in a slot.
     pub fn add(&mut self, count: f64) {
         for (mean, keep) in self.means.iter_mut().zip(self.keep) {
-            *mean = mean.mul_add(keep, count * (1.0 - keep));
+            *mean = *mean * keep + count * (1.0 - keep);
         }
     }
 
