@@ -19,6 +19,9 @@ const MADE_UP: f64 = 12_000.0;
 /// Least and most of the misses that the goal allows, while others are made up for.
 const ALLOWED: (f64, f64) = (0.25, 6.0);
 
+/// Share of the misses that the goal allows that unforeseen ones may use up.
+const SHARE_UNFORESEEN: f64 = 0.5;
+
 /// The size that each level would keep.
 pub type Sizes = [u16; LEVELS];
 
@@ -27,6 +30,11 @@ pub type Sizes = [u16; LEVELS];
 pub struct Levels {
     claims: f64,
     missed: [f64; LEVELS],
+    /// Those that every level missed because never before so many had come, or any after so long a quiet time: no price would
+    /// have helped.
+    unforeseen: f64,
+    /// The most claims that came within a lead time.
+    most: u32,
     /// Claims, and those that the pool missed, or would have with the recommendations.
     own: (f64, f64),
 }
@@ -34,7 +42,7 @@ pub struct Levels {
 impl Default for Levels {
     fn default() -> Self {
         let missed = std::array::from_fn(|level| ASSUMED_CLAIMS / ASSUMED_HITS.mul_add(price(level), 1.0));
-        Self { claims: ASSUMED_CLAIMS, missed, own: (0.0, 0.0) }
+        Self { claims: ASSUMED_CLAIMS, missed, unforeseen: 0.0, most: 0, own: (0.0, 0.0) }
     }
 }
 
@@ -50,25 +58,33 @@ impl Levels {
         self.claims *= keep;
         self.own = (self.own.0 * keep, self.own.1 * keep);
         self.missed = self.missed.map(|missed| missed * keep);
+        self.unforeseen *= keep;
     }
 
     /// `last` claims came when `before` had come within a lead time, at whose beginning each level kept this size, and the
-    /// pool had, or was recommended, `own`.
-    pub fn learn(&mut self, sizes: &Sizes, own: u16, before: u32, last: u32) {
+    /// pool had, or was recommended, `own`. `unexpected`: no level expected any.
+    pub fn learn(&mut self, sizes: &Sizes, own: u16, (before, last): (u32, u32), unexpected: bool) {
         let missed = |size: u16| f64::from((before + last).saturating_sub(u32::from(size)).min(last));
         self.claims += f64::from(last);
         for (sum, size) in self.missed.iter_mut().zip(sizes) {
             *sum += missed(*size);
         }
         self.own = (self.own.0 + f64::from(last), self.own.1 + missed(own));
+        let known = if unexpected { before } else { self.most.max(before) };
+        let new = (before + last).saturating_sub(known);
+        self.unforeseen += missed(sizes[LEVELS - 1]).min(f64::from(new));
+        self.most = self.most.max(before + last);
     }
 
     /// The least cautious level that keeps the goal, a share of hits, and makes up for what went wrong. It rises with the goal.
     pub fn keeping(&self, goal: f64) -> usize {
         let allowed = (1.0 - goal).max(1e-6);
-        let debt = self.own.0.mul_add(-allowed, self.own.1);
+        let claims = self.claims.max(1.0);
+        // Of the misses that the goal allows, half stay for what a level could prevent.
+        let beyond_help = (self.unforeseen - claims * allowed * SHARE_UNFORESEEN).max(0.0);
+        let debt = self.own.1 - beyond_help - self.own.0 * allowed;
         let allowed = allowed * (1.0 - debt / (allowed * MADE_UP)).clamp(ALLOWED.0, ALLOWED.1);
-        let failing = self.missed.iter().rposition(|missed| missed / self.claims.max(1.0) > allowed);
+        let failing = self.missed.iter().rposition(|missed| (missed - beyond_help) / claims > allowed);
         failing.map_or(0, |level| level + 1).min(LEVELS - 1)
     }
 }
@@ -83,7 +99,7 @@ mod tests {
         let before: Vec<usize> = [0.5, 0.9, 0.99, 0.999].iter().map(|goal| levels.keeping(*goal)).collect();
         assert!(before.is_sorted() && before[0] < before[3], "{before:?}");
         for _ in 0..100 {
-            levels.learn(&[1; LEVELS], 1, 5, 5);
+            levels.learn(&[1; LEVELS], 1, (5, 5), false);
         }
         assert_eq!(levels.keeping(0.99), LEVELS - 1, "no level kept the goal");
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 mod evidence;
 mod levels;
+mod quiet;
 pub mod rates;
 mod scale;
 mod stabilization;
@@ -11,9 +12,10 @@ mod turns;
 
 use evidence::{Demand, Evidence, assumed};
 use levels::{LEVELS, Levels, Sizes, price};
+use quiet::Quiet;
 use rates::{Rates, Season, octave};
 use scale::Scale;
-use stabilization::Stabilization;
+use stabilization::{REST, Stabilization};
 use turns::Backlog;
 
 use super::history::MOST_AT_ONCE;
@@ -70,6 +72,8 @@ struct Slot {
     sizes: Sizes,
     /// The same of the pool.
     had: u16,
+    /// No claim was expected, because none had come for longer than ever before.
+    unexpected: bool,
 }
 
 /// A size, and the creates that wait if the pool follows it.
@@ -107,6 +111,7 @@ pub struct Forecaster {
     scale: Scale,
     rates: Rates,
     season: Season,
+    quiet: Quiet,
     evidence: Evidence,
     levels: Levels,
     /// What a hit is worth at each level, in idle machines during a slot.
@@ -135,6 +140,7 @@ impl Forecaster {
             scale: Scale::default(),
             rates: Rates::new(LEAD),
             season: Season::default(),
+            quiet: Quiet::default(),
             evidence: Evidence::default(),
             levels: Levels::default(),
             prices: std::array::from_fn(|level| price(level) * LEAD),
@@ -180,6 +186,7 @@ impl Forecaster {
         self.evidence.age(2f64.powf(seconds / HALF_LIFE));
         self.levels.pass(seconds);
         self.rates.pass(slots as f64);
+        self.quiet.pass(slots, 0);
         self.recent.clear();
         self.sum = 0;
         self.season.interrupt();
@@ -187,6 +194,7 @@ impl Forecaster {
 
     /// Nobody counted until this millisecond.
     pub fn skip(&mut self, until: i64) {
+        self.quiet.interrupt();
         self.recent.clear();
         self.sum = 0;
         self.season.interrupt();
@@ -229,14 +237,19 @@ impl Forecaster {
             self.sum -= then.count;
             let before = self.sum;
             self.evidence.learn(&[&[ANY], then.kinds.as_slice()].concat(), &self.scale, then.waiting + before, count);
-            self.levels.learn(&then.sizes, then.had, before, count);
+            self.levels.learn(&then.sizes, then.had, (before, count), then.unexpected);
         }
         self.rates.add(f64::from(count));
         let end = ((slot + 1) as f64 * seconds) as i64;
         self.season.add(end - 1, f64::from(count));
         self.sum += count;
         let kinds = self.kinds(end);
-        let forecast = self.forecast(&kinds).smoothed().worth(&self.scale, self.prices);
+        self.quiet.pass(1, count);
+        let unexpected = self.quiet.is_new(REST);
+        let mut forecast = [0; LEVELS];
+        if !unexpected {
+            forecast = self.forecast(&kinds).smoothed().worth(&self.scale, self.prices);
+        }
         let window = (self.goal.window / seconds).round() as i64;
         let mut sizes = self.rehearse(slot, &forecast, window);
         let size = sizes[self.levels.keeping(self.goal.hits)];
@@ -249,7 +262,7 @@ impl Forecaster {
             *size = followed.follow(*size, creates, seconds, count);
         }
         let had = self.own.follow(recommended.max(self.supply), creates, seconds, count);
-        self.recent.push_back(Slot { count, kinds, waiting: self.backlog.waiting(), sizes, had });
+        self.recent.push_back(Slot { count, kinds, waiting: self.backlog.waiting(), sizes, had, unexpected });
     }
 
     /// What each level would keep if the pool followed it. A more cautious one keeps no fewer.

@@ -12,7 +12,7 @@ const LEAST_FALL: f64 = 0.15;
 const LARGE_FALL: (f64, f64, f64) = (0.15, 2.5, 5.0);
 /// Else it does so only once in this many slots: 48 lead times, 72 minutes of machines that boot in a minute and a half. So a
 /// steady rate does not let it go up and down.
-const REST: i64 = 48 * 19;
+pub const REST: i64 = 48 * 19;
 
 /// The recommendations of the last while.
 #[derive(Clone, Debug, Default, PartialEq)]
