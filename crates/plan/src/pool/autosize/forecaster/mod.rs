@@ -57,6 +57,8 @@ pub struct Goal {
     pub window: f64,
     /// How often machines can be bought; `None`: no create waits for its turn.
     pub creates: Option<CreateRate>,
+    /// So many machines are bought at most.
+    pub most: u16,
 }
 
 /// A slot whose demand is not known yet.
@@ -83,10 +85,10 @@ struct Followed {
 
 impl Followed {
     /// It is this from the end of this slot on. Returns what of it is not waiting for its create.
-    fn follow(&mut self, size: u16, creates: Option<CreateRate>, seconds: f64, claims: u32) -> u16 {
+    fn follow(&mut self, size: u16, goal: Goal, seconds: f64, claims: u32) -> u16 {
         let change = i32::from(size) - i32::from(std::mem::replace(&mut self.size, size));
-        if let Some(creates) = creates {
-            self.backlog.pass(creates, seconds, claims, change);
+        if let Some(creates) = goal.creates {
+            self.backlog.pass(creates, goal.most, seconds, claims, change);
         }
         size.saturating_sub(u16::try_from(self.backlog.waiting()).unwrap_or(u16::MAX))
     }
@@ -184,6 +186,7 @@ impl Forecaster {
         self.evidence.age(2f64.powf(seconds / HALF_LIFE));
         self.levels.pass(seconds);
         self.rates.pass(slots as f64);
+        self.catch_up(seconds);
         self.recent.clear();
         self.sum = 0;
         self.season.interrupt();
@@ -191,10 +194,21 @@ impl Forecaster {
 
     /// Nobody counted until this millisecond.
     pub fn skip(&mut self, until: i64) {
+        let until = (until as f64 / self.slot).floor() as i64;
+        let slots = self.open.map_or(0, |(slot, _)| (until - slot).max(0));
+        self.catch_up(slots as f64 * self.slot / 1_000.0);
         self.recent.clear();
         self.sum = 0;
         self.season.interrupt();
-        self.open = Some(((until as f64 / self.slot).floor() as i64, 0));
+        self.open = Some((until, 0));
+    }
+
+    /// Creates have their turn for so many seconds, in which no claim is known of.
+    fn catch_up(&mut self, seconds: f64) {
+        let Goal { creates: Some(creates), most, .. } = self.goal else { return };
+        let followed = self.followed.iter_mut().chain([&mut self.own]).map(|followed| &mut followed.backlog);
+        followed.chain([&mut self.backlog]).for_each(|backlog| backlog.pass(creates, most, seconds, 0, 0));
+        self.since = self.since.filter(|_| self.backlog.waiting() > 0);
     }
 
     /// Claims by hour of the week.
@@ -217,6 +231,12 @@ impl Forecaster {
         self.rates.mean(7) * 3_600_000.0 / self.slot
     }
 
+    /// Creates that wait at any size that stays the same.
+    #[cfg(test)]
+    pub fn backlog(&self) -> u32 {
+        self.backlog.waiting()
+    }
+
     /// The size that each level of caution would keep, the least first.
     #[cfg(test)]
     pub fn sizes(&self) -> Option<&Sizes> {
@@ -233,8 +253,13 @@ impl Forecaster {
             self.sum -= then.count;
             let before = self.sum;
             let all = |kinds: &Kinds| [&[ANY], kinds.as_slice()].concat();
-            self.evidence.learn(&all(&then.kinds), &all(&then.decides), &self.scale, then.waiting + before, count);
-            self.levels.learn(&then.sizes, then.had, before, count);
+            // Where that many creates wait, no size would have served these claims, so they say nothing about sizes of before.
+            let lost = then.waiting > 0 && then.waiting + before >= u32::from(self.goal.most);
+            let decides = if lost { then.kinds.to_vec() } else { all(&then.decides) };
+            self.evidence.learn(&all(&then.kinds), &decides, &self.scale, then.waiting + before, count);
+            if !lost {
+                self.levels.learn(&then.sizes, then.had, before, count);
+            }
         }
         self.rates.add(f64::from(count));
         let end = ((slot + 1) as f64 * seconds) as i64;
@@ -254,18 +279,17 @@ impl Forecaster {
         let mut sizes = self.rehearse(slot, &forecast, window);
         let size = sizes[self.levels.keeping(self.goal.hits)];
         let recommended = self.recommended.follow(slot, size, window);
-        let creates = self.goal.creates;
         for (followed, size) in self.followed.iter_mut().zip(&mut sizes) {
-            *size = followed.follow(*size, creates, seconds, count);
+            *size = followed.follow(*size, self.goal, seconds, count);
         }
-        let had = self.own.follow(recommended.max(self.supply), creates, seconds, count);
+        let had = self.own.follow(recommended.max(self.supply), self.goal, seconds, count);
         self.recent.push_back(Slot { count, kinds, waiting, decides, sizes, had });
     }
 
     /// So many claims came in a slot that ends with a time of these kinds. Returns how many creates wait at its end.
     fn wait(&mut self, kinds: Kinds, seconds: f64, count: u32) -> u32 {
         let Some(creates) = self.goal.creates else { return 0 };
-        self.backlog.pass(creates, seconds, count, 0);
+        self.backlog.pass(creates, self.goal.most, seconds, count, 0);
         let waiting = self.backlog.waiting();
         self.since =
             (waiting > 0).then(|| self.since.unwrap_or_else(|| self.recent.back().map_or(kinds, |slot| slot.kinds)));
@@ -335,7 +359,7 @@ mod tests {
 
     /// The sizes after two hours of claims, this quiet time, and two hours of claims again, before and after the latter.
     fn sizes(most_quiet: i64, quiet: i64) -> [u16; 2] {
-        let mut forecaster = Forecaster::new(90_000.0, Goal { hits: 0.99, window: 60.0, creates: None });
+        let mut forecaster = Forecaster::new(90_000.0, Goal { hits: 0.99, window: 60.0, creates: None, most: 10_000 });
         forecaster.most_quiet = most_quiet;
         let claims = |forecaster: &mut Forecaster, from: i64| {
             (1..=120).for_each(|minute| forecaster.observe(from + minute * MINUTE, 3));
