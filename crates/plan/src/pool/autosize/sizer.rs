@@ -37,7 +37,6 @@ const GAP_LEADS: f64 = 2.0;
 const GAP_OF_WATCHING: (f64, f64) = (431.0, 600_000.0);
 /// So many slots are learnt again at most, which takes some seconds: 14 days of machines that boot in a minute and a half.
 const MOST_SLOTS: f64 = 262_144.0;
-
 /// A lead time that falls must have fallen for so many of them. Of machines that were bought at once the fastest are ready first, so
 /// while they come up, machines seem to have become faster.
 const FALL_LEADS: f64 = 2.0;
@@ -63,7 +62,7 @@ pub enum Advice {
         learning: bool,
         /// Claims an hour lately.
         hourly: f64,
-        /// Seconds from an order until its machine is ready.
+        /// The lead time: seconds from the launch of a machine until it is ready.
         lead: f64,
     },
 }

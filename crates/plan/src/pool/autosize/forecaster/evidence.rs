@@ -137,9 +137,9 @@ impl Evidence {
         }
     }
 
-    /// After a time of these kinds, `before` claims came within a lead time but its last slot, or before it and waited then, and
-    /// `last` in that slot. Whether those were hits was decided by the size at a time of the kinds of `decides`.
-    pub fn learn(&mut self, kinds: &[u32], decides: &[u32], scale: &Scale, before: u32, last: u32) {
+    /// After a time of these kinds, `before` claims came within a lead time but its last slot, or before it and their creates waited
+    /// then, and `last` in that slot.
+    pub fn learn(&mut self, kinds: &[u32], scale: &Scale, before: u32, last: u32) {
         let weight = self.weight;
         let all = scale.index(f64::from(before + last));
         let (mut ranks, mut rank) = (Vec::new(), before + 1);
@@ -154,9 +154,6 @@ impl Evidence {
             let cell = self.cells.entry(*kind).or_default();
             cell.slots += weight;
             add(&mut cell.time, all, weight);
-        }
-        for kind in decides {
-            let cell = self.cells.entry(*kind).or_default();
             for (index, claims) in &ranks {
                 add(&mut cell.claims, *index, weight * claims);
             }
@@ -208,14 +205,14 @@ mod tests {
     fn a_kind_of_time_that_was_seen_for_long_is_believed_more_than_what_is_assumed() {
         let (scale, mut evidence) = (Scale::default(), Evidence::default());
         for _ in 0..19 * 380 {
-            evidence.learn(&[7], &[7], &scale, 3, 1);
+            evidence.learn(&[7], &scale, 3, 1);
         }
         let mut demand = assumed(&scale, 100.0, 19.0);
         evidence.blend(7, 19.0, &mut demand);
         assert!(demand.time[4] > 0.9 && (demand.claims[4] / demand.time[4] - 1.0).abs() < 0.1, "{demand:?}");
         evidence.age(1e13);
         let aged = evidence.clone();
-        evidence.learn(&[8], &[8], &scale, 0, 0);
+        evidence.learn(&[8], &scale, 0, 0);
         let mut after = assumed(&scale, 100.0, 19.0);
         aged.blend(7, 19.0, &mut after);
         assert!(after.time[4] < 0.01, "what is old is forgotten");

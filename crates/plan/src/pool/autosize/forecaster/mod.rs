@@ -68,8 +68,6 @@ struct Slot {
     kinds: Kinds,
     /// Creates that wait at its end, at any size that stays the same.
     waiting: u32,
-    /// The kinds of the time since when creates wait: its own if none does.
-    decides: Kinds,
     /// What each level would have, without the machines that wait for their create.
     sizes: Sizes,
     /// The same of the pool.
@@ -121,9 +119,8 @@ pub struct Forecaster {
     /// The creates of each level, and of the pool.
     followed: [Followed; LEVELS],
     own: Followed,
-    /// Creates that wait at any size that stays the same, and the kinds of the time since when some do.
+    /// Creates that wait at any size that stays the same.
     backlog: Backlog,
-    since: Option<Kinds>,
 }
 
 impl Forecaster {
@@ -148,7 +145,6 @@ impl Forecaster {
             followed: [Followed::default(); LEVELS],
             own: Followed::default(),
             backlog: Backlog::default(),
-            since: None,
         }
     }
 
@@ -208,7 +204,6 @@ impl Forecaster {
         let Goal { creates: Some(creates), most, .. } = self.goal else { return };
         let followed = self.followed.iter_mut().chain([&mut self.own]).map(|followed| &mut followed.backlog);
         followed.chain([&mut self.backlog]).for_each(|backlog| backlog.pass(creates, most, seconds, 0, 0));
-        self.since = self.since.filter(|_| self.backlog.waiting() > 0);
     }
 
     /// Claims by hour of the week.
@@ -252,11 +247,10 @@ impl Forecaster {
         {
             self.sum -= then.count;
             let before = self.sum;
-            let all = |kinds: &Kinds| [&[ANY], kinds.as_slice()].concat();
-            // Where that many creates wait, no size would have served these claims, so they say nothing about sizes of before.
+            // Where that many creates wait, no size would have served these claims, so they say little about sizes.
             let lost = then.waiting > 0 && then.waiting + before >= u32::from(self.goal.most);
-            let decides = if lost { then.kinds.to_vec() } else { all(&then.decides) };
-            self.evidence.learn(&all(&then.kinds), &decides, &self.scale, then.waiting + before, count);
+            let kinds = if lost { then.kinds.to_vec() } else { [&[ANY], then.kinds.as_slice()].concat() };
+            self.evidence.learn(&kinds, &self.scale, then.waiting + before, count);
             if !lost {
                 self.levels.learn(&then.sizes, then.had, before, count);
             }
@@ -266,39 +260,19 @@ impl Forecaster {
         self.season.add(end - 1, f64::from(count));
         self.sum += count;
         let kinds = self.kinds(end);
-        let waiting = self.wait(kinds, seconds, count);
-        let decides = self.since.unwrap_or(kinds);
-        let mut forecast = self.worth(&kinds);
-        if decides != kinds {
-            // What is ordered while creates wait comes after what waits: the size that was right before is to be kept.
-            for (now, then) in forecast.iter_mut().zip(self.worth(&decides)) {
-                *now = then.max(*now);
-            }
-        }
+        let forecast = self.forecast(&kinds).smoothed().worth(&self.scale, self.prices);
         let window = (self.goal.window / seconds).round() as i64;
         let mut sizes = self.rehearse(slot, &forecast, window);
         let size = sizes[self.levels.keeping(self.goal.hits)];
         let recommended = self.recommended.follow(slot, size, window);
+        if let Some(creates) = self.goal.creates {
+            self.backlog.pass(creates, self.goal.most, seconds, count, 0);
+        }
         for (followed, size) in self.followed.iter_mut().zip(&mut sizes) {
             *size = followed.follow(*size, self.goal, seconds, count);
         }
         let had = self.own.follow(recommended.max(self.supply), self.goal, seconds, count);
-        self.recent.push_back(Slot { count, kinds, waiting, decides, sizes, had });
-    }
-
-    /// So many claims came in a slot that ends with a time of these kinds. Returns how many creates wait at its end.
-    fn wait(&mut self, kinds: Kinds, seconds: f64, count: u32) -> u32 {
-        let Some(creates) = self.goal.creates else { return 0 };
-        self.backlog.pass(creates, self.goal.most, seconds, count, 0);
-        let waiting = self.backlog.waiting();
-        self.since =
-            (waiting > 0).then(|| self.since.unwrap_or_else(|| self.recent.back().map_or(kinds, |slot| slot.kinds)));
-        waiting
-    }
-
-    /// The size for a time of these kinds at each price.
-    fn worth(&self, kinds: &Kinds) -> Sizes {
-        self.forecast(kinds).smoothed().worth(&self.scale, self.prices)
+        self.recent.push_back(Slot { count, kinds, waiting: self.backlog.waiting(), sizes, had });
     }
 
     /// What each level would keep if the pool followed it. A more cautious one keeps no fewer.
@@ -382,5 +356,19 @@ mod tests {
         );
         // In slots of 4.7 s a century is 670 million.
         assert!(sizes(2_000, 100 * 365 * 24 * 60 * MINUTE)[1] > 3);
+    }
+    #[test]
+    fn a_size_that_is_followed_is_without_the_machines_that_wait_for_their_create() {
+        let rate = CreateRate { per_second: 2.0, at_once: 5 };
+        let mut followed = Followed::default();
+        let goal = |creates: Option<CreateRate>| Goal { hits: 0.99, window: 60.0, creates, most: 200 };
+        let mut has = |size: u16, claims: u32| followed.follow(size, goal(Some(rate)), 5.0, claims);
+        assert_eq!(
+            [has(20, 0), has(20, 0), has(20, 40)],
+            [10, 20, 0],
+            "a growth waits, too, and so does what replaces a burst"
+        );
+        assert_eq!([has(20, 0), has(20, 0), has(20, 0)], [0, 10, 20]);
+        assert_eq!(Followed::default().follow(20, goal(None), 5.0, 40), 20);
     }
 }
