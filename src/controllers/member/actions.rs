@@ -416,8 +416,10 @@ fn remember_failure(controller: &MemberController, gathered: &Gathered, broken: 
     } else if matches!(broken.class(), ErrorClass::StopFailed | ErrorClass::StartFailed) {
         let now = clock::now();
         let found = controller.common.cluster.with(|state| state.pools.get(&pool).cloned());
+        let cooldown = found.map_or(0, |pool| pool.spec.provisioning.cooldown_seconds);
+        let of_pool = (pool.name.as_str(), SignedDuration::from_secs(cooldown.into()));
         controller.pool_memories.of(&pool, &member.spec.pool_ref.uid, |memory| {
-            memory.standby_failed(found.as_deref(), broken.class(), now);
+            memory.standby.failed(&member.spec.placement.launch_config, broken.class(), of_pool, now);
         });
     }
 }

@@ -4,15 +4,15 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bullpen_api::{ErrorClass, InstancePool, RecordedError, micro_time};
-use bullpen_plan::launch::breaker::{Breaker, Rules};
+use bullpen_api::InstancePool;
 use bullpen_plan::launch::trial::Trial;
 use bullpen_plan::pool::autosize::learning::Learning;
 use bullpen_plan::pool::provisioning::recorded_refusal;
 use bullpen_plan::pool::rollout_report::Reported;
 use bullpen_plan::pool::schedule::{Scheduled, scheduled};
 use bullpen_plan::pool::sizing::Memory;
-use jiff::{SignedDuration, Timestamp};
+use bullpen_plan::pool::standby::Failures;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::backoff::Backoff;
@@ -90,8 +90,8 @@ pub struct PoolMemory {
     pub learning: Learning,
     /// What the schedules of a generation of the pool said at a time.
     schedules: Option<(Option<i64>, Timestamp, Scheduled)>,
-    /// The machines that could not be stopped or started for the standby tier, since one last could be stopped.
-    pub standby: Breaker,
+    /// The machines that could not be stopped or started for the standby tier.
+    pub standby: Failures,
     /// Uids of failed members that `trials` has counted.
     pub counted: HashSet<String>,
     /// Those of them whose failure is not in the pool's status yet; they are not deleted before it is.
@@ -133,15 +133,6 @@ const MOST_TIMED_CLAIMS: usize = 4_096;
 const LONGEST_TIMED: Duration = Duration::from_mins(1);
 
 impl PoolMemory {
-    /// A machine could not be stopped or started for the standby tier, which pauses longer each time.
-    pub fn standby_failed(&mut self, pool: Option<&InstancePool>, class: ErrorClass, now: Timestamp) {
-        let cooldown = pool.map_or(0, |pool| pool.spec.provisioning.cooldown_seconds);
-        let name = pool.and_then(|pool| pool.metadata.name.as_deref()).unwrap_or_default();
-        let rules = Rules { threshold: 1, cooldown: SignedDuration::from_secs(cooldown.into()), seed: name };
-        let error = RecordedError { class: class.as_str().to_owned(), message: String::new(), time: micro_time(now) };
-        self.standby.failed(&error, rules);
-    }
-
     /// What the pool's schedules say now. They are read again only when that changes.
     pub fn scheduled(&mut self, pool: &InstancePool, now: Timestamp) -> Scheduled {
         if pool.spec.schedules.is_empty() {

@@ -5,11 +5,10 @@
 use std::sync::Arc;
 
 use bullpen_api::{InstancePool, MemberState, PoolMember, StandbyMode};
-use bullpen_plan::launch::breaker::Breaker;
 use bullpen_plan::launch::refusals::Gate;
 use bullpen_plan::member;
 use bullpen_plan::member::lifecycle::PowerCalls;
-use bullpen_plan::pool::standby::{Power, StandbyTier};
+use bullpen_plan::pool::standby::{Failures, Power, StandbyTier};
 use bullpen_plan::pool::template::UsableLaunchConfig;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -42,7 +41,7 @@ pub fn tier(
     state: &State,
     pool: &InstancePool,
     usable: &[UsableLaunchConfig],
-    failures: &Breaker,
+    failures: &Failures,
 ) -> StandbyTier {
     let Some(standby) = &pool.spec.standby else { return StandbyTier::default() };
     let namespace = convert::namespace(pool);
@@ -53,14 +52,13 @@ pub fn tier(
             cloud.is_some_and(|cloud| cloud.provider().can_stop(&config.spec, standby.mode))
         })
     };
-    let tier = StandbyTier {
+    failures.heeded(StandbyTier {
         size: Some(standby.size),
         mode: standby.mode,
         launch_configs: usable.iter().filter(|config| stops(&config.name)).map(|config| config.name.clone()).collect(),
         usable: !usable.is_empty(),
         ..StandbyTier::default()
-    };
-    tier.after(failures)
+    })
 }
 
 /// What the machine of a member can do for the standby tier: a ready one may be stopped, a standby one started.

@@ -177,7 +177,7 @@ fn claims(given: &Given, hold: f64) -> Result<Record, String> {
 const ELSE: &str = "or give recorded claims with --trace or --prometheus";
 
 fn nothing_learnt(pool: &InstancePoolSpec) -> String {
-    if goal(pool.autosize.as_ref(), None).is_none() {
+    if goal(pool, None).is_none() {
         return format!(
             "nothing is known of its claims, because spec.autosize is off: set spec.autosize.mode to Recommend, which changes no \
              size, and ask again after a day; {ELSE}"

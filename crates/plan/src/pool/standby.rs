@@ -4,12 +4,17 @@
 //! The ready tier comes first: a deficit takes standby members before anything is bought, and the standby tier is filled with
 //! what the ready tier does not need.
 
-use bullpen_api::{ConditionType, ConditionValue, PoolState, Reason, RolloutType, StandbyMode};
-use jiff::Timestamp;
+use std::collections::BTreeSet;
+
+use bullpen_api::{
+    ConditionType, ConditionValue, ErrorClass, PoolState, Reason, RecordedError, RolloutType, StandbyMode, micro_time,
+};
+use jiff::{SignedDuration, Timestamp};
 
 use super::recycle::{expires_at, is_old};
 use super::view::{CountedMember, PoolView, Standing};
 pub use super::view::{Power, StandbyTier};
+use crate::launch::breaker::{Breaker, Rules};
 
 /// What to do for the standby tier in one pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +53,47 @@ pub struct ReadyTier {
     pub places: Places,
     /// Whether the rollout is paused.
     pub rollout_paused: bool,
+}
+
+/// The machines of a pool that could not be stopped or started for its standby tier.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// Pauses the tier, for longer each time until a machine could be stopped.
+    breaker: Breaker,
+    /// The launch configs whose last machine that was to be stopped could not be.
+    failing: BTreeSet<String>,
+}
+
+impl Failures {
+    /// A machine of this launch config could not be stopped or started, as the class says, in the pool of this name and cooldown.
+    pub fn failed(
+        &mut self,
+        launch_config: &str,
+        class: ErrorClass,
+        (pool, cooldown): (&str, SignedDuration),
+        now: Timestamp,
+    ) {
+        if class == ErrorClass::StopFailed {
+            self.failing.insert(launch_config.to_owned());
+        }
+        let error = RecordedError { class: class.as_str().to_owned(), message: String::new(), time: micro_time(now) };
+        self.breaker.failed(&error, Rules { threshold: 1, cooldown, seed: pool });
+    }
+
+    /// A machine of this launch config is stopped.
+    pub fn stopped(&mut self, launch_config: &str, now: Timestamp) {
+        self.failing.remove(launch_config);
+        self.breaker.ready(now);
+    }
+
+    /// The tier that heeds them.
+    #[must_use]
+    pub fn heeded(&self, mut tier: StandbyTier) -> StandbyTier {
+        tier.not_before = self.breaker.open_until;
+        tier.tries_one = self.breaker.has_opened(1);
+        tier.failing = self.failing.iter().filter(|name| tier.launch_configs.contains(name)).cloned().collect();
+        tier
+    }
 }
 
 /// How many members come up after a start or a reset, and so about as soon as one that is started now.
@@ -95,9 +141,9 @@ pub fn fill(pool: &PoolView, members: &[CountedMember], starts: &[String], ready
         .filter(|member| !starts.contains(&member.uid))
         .collect();
     let can_be_filled = !pool.standby.launch_configs.is_empty();
-    let missing = if can_be_filled { (size.min(ready.places.room) - to_i32(tier.len())).max(0) } else { 0 };
+    let lacks = if can_be_filled { (size.min(ready.places.room) - to_i32(tier.len())).max(0) } else { 0 };
     let tried = tier.iter().filter(|member| member.standing == Standing::Stopping).count();
-    let missing = if pool.standby.tries_one { missing.min((1 - to_i32(tried)).max(0)) } else { missing };
+    let missing = if pool.standby.tries_one { lacks.min((1 - to_i32(tried)).max(0)) } else { lacks };
     let filling = missing.min(ready.beyond).min(fillers(pool, members, now)).max(0);
     let surplus = if ready.deficit > 0 { 0 } else { (ready.beyond - filling).max(0) };
     let beyond_max = to_usize(ready.places.above_max - surplus);
@@ -110,7 +156,7 @@ pub fn fill(pool: &PoolView, members: &[CountedMember], starts: &[String], ready
         && !ready.rollout_paused
         && !ready_tier_rolls(pool, members)
     {
-        let budget = pool.disruption.max_surge.saturating_add(pool.disruption.max_unavailable) - missing;
+        let budget = pool.disruption.max_surge.saturating_add(pool.disruption.max_unavailable) - lacks;
         let stale = tier.iter().skip(beyond).filter(|member| is_stale(pool, member, now));
         ends.extend(stale.take(to_usize(budget)).map(|member| member.uid.clone()));
     }
@@ -130,7 +176,9 @@ pub fn fill(pool: &PoolView, members: &[CountedMember], starts: &[String], ready
     }
     let mut stoppable: Vec<_> =
         members.iter().filter(|member| member.standing == Standing::Ready && may_stop(pool, member, now)).collect();
-    stoppable.sort_by_key(|member| std::cmp::Reverse((member.ready_since, &member.uid)));
+    // The youngest first, but after all others those of launch configs whose stops fail: what ends for that is bought there again.
+    let fails = |member: &CountedMember| pool.standby.failing.contains(&member.launch_config);
+    stoppable.sort_by_key(|member| (fails(member), std::cmp::Reverse((member.ready_since, &member.uid))));
     let count = to_usize(missing.min(ready.spare));
     let stops = stoppable.into_iter().take(count).map(|member| member.uid.clone()).collect();
     Fill { filling, buy: missing - filling, stops, ends }

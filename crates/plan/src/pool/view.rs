@@ -5,7 +5,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::billing::Billing;
 use super::schedule::Scheduled;
-use crate::launch::breaker::Breaker;
 use crate::launch::placement::LaunchConfigView;
 
 /// After this time without an answer of its cloud, a pending member is no supply.
@@ -51,16 +50,8 @@ pub struct StandbyTier {
     pub not_before: Option<Timestamp>,
     /// No machine could be stopped since one could not be stopped or started: one at a time is tried.
     pub tries_one: bool,
-}
-
-impl StandbyTier {
-    /// Heeds machines that could not be stopped or started, which a breaker with a threshold of 1 has counted.
-    #[must_use]
-    pub fn after(mut self, failures: &Breaker) -> Self {
-        self.not_before = failures.open_until;
-        self.tries_one = failures.has_opened(1);
-        self
-    }
+    /// The launch configs whose last machine that was to be stopped could not be.
+    pub failing: Vec<String>,
 }
 
 /// What a member's machine can do for the standby tier.

@@ -16,7 +16,7 @@ pub struct Autosizer {
 
 impl Autosizer {
     pub fn new(pool: &InstancePoolSpec, creates: Option<CreateRate>) -> Self {
-        Self { sizer: goal(pool.autosize.as_ref(), creates).map(Sizer::new), ..Self::default() }
+        Self { sizer: goal(pool, creates).map(Sizer::new), ..Self::default() }
     }
 
     /// A claim comes.

@@ -11,7 +11,7 @@ mod setup;
 mod standby;
 mod timeline;
 
-use bullpen_plan::launch::breaker::Breaker;
+use bullpen_plan::pool::standby::Failures;
 use bullpen_plan::pool::view::Standing;
 
 use self::autosize::Autosizer;
@@ -45,7 +45,7 @@ struct World<'a> {
     buyer: Buyer,
     autosizer: Autosizer,
     /// Machines that could not be started for the standby tier.
-    standby_failures: Breaker,
+    standby_failures: Failures,
     meter: Meter,
     /// Claims that came since the claims and members were last paired.
     fresh: Vec<usize>,
@@ -84,7 +84,7 @@ pub fn run(setup: &Setup, trace: &[Arrival], mut progress: impl FnMut(usize)) ->
         meter: Meter::new(begin, end, usable.len()),
         buyer: Buyer::new(&setup.pool, &setup.name, usable, &setup.launch_configs, begin),
         autosizer: Autosizer::new(&setup.pool, setup.cloud.creates),
-        standby_failures: Breaker::default(),
+        standby_failures: Failures::default(),
         fresh: Vec::new(),
         member_of: vec![None; trace.len()],
         changed: true,

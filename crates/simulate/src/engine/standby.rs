@@ -1,7 +1,6 @@
 //! Stops of ready machines for the standby tier, and their starts.
 
-use bullpen_api::{ErrorClass, RecordedError, micro_time};
-use bullpen_plan::launch::breaker::Rules;
+use bullpen_api::ErrorClass;
 use bullpen_plan::pool::view::Standing;
 use jiff::SignedDuration;
 
@@ -40,7 +39,8 @@ impl World<'_> {
     pub(super) fn rests(&mut self, number: usize) {
         if self.members.all[number].standing == Some(Standing::Stopping) {
             self.members.stand(number, Some(Standing::Standby));
-            self.standby_failures.ready(timestamp(self.now));
+            let name = &self.members.configs[self.members.all[number].config].name;
+            self.standby_failures.stopped(name, timestamp(self.now));
             self.heed_failures();
             self.changed = true;
         }
@@ -48,7 +48,7 @@ impl World<'_> {
 
     fn heed_failures(&mut self) {
         let tier = std::mem::take(&mut self.members.view.standby);
-        self.members.view.standby = tier.after(&self.standby_failures);
+        self.members.view.standby = self.standby_failures.heeded(tier);
     }
 
     /// The plan starts a standby member.
@@ -99,12 +99,8 @@ impl World<'_> {
                 let (config, uid) = (self.members.all[number].config, self.members.all[number].uid.clone());
                 self.buyer.refused(config, &uid, &error, (self.now, self.now));
                 let cooldown = SignedDuration::from_secs(i64::from(self.setup.pool.provisioning.cooldown_seconds));
-                let error = RecordedError {
-                    class: ErrorClass::StartFailed.as_str().to_owned(),
-                    message: String::new(),
-                    time: micro_time(timestamp(self.now)),
-                };
-                self.standby_failures.failed(&error, Rules { threshold: 1, cooldown, seed: &self.setup.name });
+                let (name, of_pool) = (&self.members.configs[config].name, (self.setup.name.as_str(), cooldown));
+                self.standby_failures.failed(name, ErrorClass::StartFailed, of_pool, timestamp(self.now));
                 self.heed_failures();
                 self.members.stand(number, Some(Standing::Errored));
                 self.changed = true;

@@ -106,6 +106,8 @@ async fn record_standby(controller: &MemberController, gathered: &Gathered) -> R
     let done = member::status::on_standby(&gathered.member, last_start, clock::now());
     controller.common.writes.update_status_when_idle(&done).await?;
     let (member, pool) = (&gathered.member, convert::pool_of(&gathered.member));
-    controller.pool_memories.of(&pool, &member.spec.pool_ref.uid, |memory| memory.standby.ready(clock::now()));
+    controller.pool_memories.of(&pool, &member.spec.pool_ref.uid, |memory| {
+        memory.standby.stopped(&member.spec.placement.launch_config, clock::now());
+    });
     Ok(())
 }

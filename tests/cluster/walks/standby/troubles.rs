@@ -132,6 +132,22 @@ async fn a_machine_that_cannot_be_stopped_ends_and_the_tier_is_left_alone_for_a_
 }
 
 #[tokio::test]
+async fn a_launch_config_whose_machines_cannot_be_stopped_keeps_no_other_from_filling_the_tier() {
+    let walk = Walk::begin("standby-two").await;
+    let _operator = Operator::start(&walk).await;
+    walk.launch_config("other", json!({ "zone": "sim-1b" })).await;
+    let refused =
+        json!({ "on": ["stop"], "where": { "zones": ["sim-1b"] }, "fault": { "error": { "class": "Invalid" } } });
+    walk.simcloud.break_with(json!({ "calls": [refused] })).await;
+    let two = json!([{ "name": "sim" }, { "name": "other" }]);
+    let changes = json!({ "targetSize": 2, "launchConfigs": two, "provisioning": { "cooldownSeconds": 1 } });
+    pool(&walk, 2, changes).await;
+    rests_with(&walk, 2, 2).await;
+    let ledger = walk.simcloud.ledger().await;
+    assert!(ledger.calls(Method::Stop) <= 2 + 2, "it is not tried again and again: {}", ledger.calls(Method::Stop));
+}
+
+#[tokio::test]
 async fn a_pool_that_is_deleted_while_stops_are_never_done_leaves_no_machine_and_a_lowered_max_size_no_standby_member()
 {
     let walk = Walk::begin("standby-lowered").await;

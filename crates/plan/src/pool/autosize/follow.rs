@@ -17,12 +17,13 @@ fn too_little() -> String {
 }
 
 /// What is to be kept, by the spec of a pool whose machines can be bought so often. `None`: nothing is learnt.
-pub fn goal(spec: Option<&Autosize>, creates: Option<CreateRate>) -> Option<Goal> {
-    let autosize = spec.filter(|autosize| autosize.mode != AutosizeMode::Off)?;
+pub fn goal(spec: &InstancePoolSpec, creates: Option<CreateRate>) -> Option<Goal> {
+    let autosize = spec.autosize.as_ref().filter(|autosize| autosize.mode != AutosizeMode::Off)?;
     Some(Goal {
         hits: f64::from(autosize.hit_rate_percent) / 100.0,
         window: f64::from(autosize.window_seconds),
         creates,
+        most: u16::try_from(spec.max_size.max(0)).unwrap_or(u16::MAX),
     })
 }
 

@@ -50,9 +50,9 @@ pub struct Lesson {
 /// From what everything is learnt again.
 #[derive(Clone, Debug)]
 enum Source {
-    /// What a status or another goal had.
+    /// What a status had.
     Record(Option<String>),
-    /// What is known already, with another lead time.
+    /// What is known already, with another lead time or goal.
     Known(Box<Sizer>),
 }
 
@@ -61,7 +61,7 @@ impl Lesson {
     pub fn learn(self, now: Timestamp) -> Sizer {
         let record = match self.from {
             Source::Known(mut sizer) => {
-                sizer.learn_with_measured_lead();
+                sizer.learn_for(self.goal);
                 return *sizer;
             }
             Source::Record(record) => record,
@@ -82,14 +82,15 @@ impl Learning {
     /// What is to be learnt before the next pass, if this is the first one, or the goal, the lead time or how often machines can be
     /// bought has changed. Where nothing is to be learnt any more, what was learnt is forgotten.
     pub fn lesson(&mut self, pool: &InstancePool, creates: Option<CreateRate>) -> Option<Lesson> {
-        let Some(goal) = goal(pool.spec.autosize.as_ref(), creates) else {
+        // Without a launch config nothing can be bought, and one that was deleted may be made again: what was known of them holds.
+        let creates = creates.or_else(|| self.sizer.as_ref()?.goal().creates);
+        let Some(goal) = goal(&pool.spec, creates) else {
             *self = Self::default();
             return None;
         };
         let from = match &self.sizer {
-            Some(sizer) if sizer.goal() == goal && !sizer.has_other_lead() => return None,
-            Some(sizer) if sizer.goal() == goal => Source::Known(Box::new(sizer.clone())),
-            Some(sizer) => Source::Record(Some(sizer.record())),
+            Some(sizer) if !sizer.is_to_learn(goal) => return None,
+            Some(sizer) => Source::Known(Box::new(sizer.clone())),
             None => Source::Record(pool.status.as_ref().and_then(|status| status.learnt.clone())),
         };
         Some(Lesson { goal, from })
@@ -159,7 +160,7 @@ pub fn set_status(status: &mut InstancePoolStatus, pool: &InstancePool, finding:
     let Some((finding, mut value)) =
         finding.and_then(|finding| Some((finding, condition(&pool.spec, &finding.advice)?)))
     else {
-        if goal(pool.spec.autosize.as_ref(), None).is_none() {
+        if goal(&pool.spec, None).is_none() {
             status.conditions.retain(|condition| !is_about_it(&condition.type_));
             (status.recommended_target, status.learnt) = (None, None);
         }

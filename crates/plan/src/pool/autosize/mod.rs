@@ -5,6 +5,8 @@
 
 #![expect(clippy::cast_precision_loss, reason = "counts of claims, and milliseconds since 1970, are far below 2^52")]
 
+#[cfg(test)]
+mod create_tests;
 pub mod follow;
 pub mod forecaster;
 pub mod history;

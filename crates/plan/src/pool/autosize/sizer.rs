@@ -189,6 +189,20 @@ impl Sizer {
         at >= self.rests_until && (lead > self.lead * OTHER_LEAD.0 || fell)
     }
 
+    /// Whether everything is to be learnt again for this goal. Launch configs come and go, and `maxSize` is edited, as often as
+    /// somebody likes: what they change waits for its rest, what is asked of hits does not.
+    pub fn is_to_learn(&self, goal: Goal) -> bool {
+        let asked = |goal: Goal| (goal.hits, goal.window);
+        let rested = self.at.is_none_or(|at| at >= self.rests_until);
+        asked(goal) != asked(self.goal) || (goal != self.goal && rested) || self.has_other_lead()
+    }
+
+    /// Learns everything again for this goal, with the time that machines take now.
+    pub fn learn_for(&mut self, goal: Goal) {
+        self.goal = goal;
+        self.learn_with_measured_lead();
+    }
+
     /// Learns everything again with the time that machines take now.
     pub fn learn_with_measured_lead(&mut self) {
         self.lead = self.measured_lead();
@@ -247,10 +261,10 @@ impl Sizer {
         if gap > longest {
             self.history.skip(before, at);
             self.forecaster.skip(at);
-            self.at = Some(at);
+            (self.at, self.shorter_since) = (Some(at), None);
         } else if -gap > GAP_OF_WATCHING.1.max(self.lead * GAP_LEADS) {
             self.history.forget_after(at);
-            self.at = Some(at);
+            (self.at, self.shorter_since) = (Some(at), None);
             self.learn_again();
         }
     }

@@ -15,7 +15,7 @@ const SECOND: i64 = 1_000;
 const HOUR: i64 = 3_600 * SECOND;
 
 fn goal(hits: f64) -> Goal {
-    Goal { hits, window: 60.0, creates: None }
+    Goal { hits, window: 60.0, creates: None, most: 10_000 }
 }
 
 /// Times of claims at a steady rate, independent of each other, by a seed; in milliseconds from 0 on.
@@ -305,6 +305,12 @@ fn quiet_time_before_a_restart_was_watched_also_when_it_is_learnt_again() {
     assert!(matches!(again.advice(), Advice::Size { .. }), "ten hours are enough to know: {:?}", again.advice());
 }
 
+/// How often machines can be bought: at once, or so many a second, of which the least is below some of the demand.
+fn any_rate() -> impl Strategy<Value = Option<CreateRate>> {
+    let rate = |per_second: f64| Some(CreateRate { per_second, at_once: 5 });
+    prop_oneof![Just(None), Just(rate(0.5)), Just(rate(2.0)), Just(rate(200.0))]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4))]
 
@@ -318,17 +324,19 @@ proptest! {
     }
 
     #[test]
-    fn a_higher_hit_rate_needs_no_fewer_machines(hourly in 5.0..400.0_f64, seed in any::<u64>()) {
+    fn a_higher_hit_rate_needs_no_fewer_machines(hourly in 5.0..4_000.0_f64, creates in any_rate(), seed in any::<u64>()) {
         let claims = steady(hourly, 8, seed);
-        let forecaster = seen(&claims, 8 * HOUR, goal(0.99));
+        let forecaster = seen(&claims, 8 * HOUR, Goal { creates, ..goal(0.99) });
         let sizes = forecaster.sizes().unwrap();
         prop_assert!(sizes.is_sorted(), "{:?}", sizes);
     }
 
     #[test]
-    fn a_steady_rate_changes_its_direction_at_most_twice_an_hour(hourly in prop_oneof![1.0..40.0_f64, 40.0..4_000.0], seed in any::<u64>()) {
+    fn a_steady_rate_changes_its_direction_at_most_twice_an_hour(
+        hourly in prop_oneof![1.0..40.0_f64, 40.0..4_000.0], creates in any_rate(), seed in any::<u64>(),
+    ) {
         let claims = steady(hourly, 16, seed);
-        let mut forecaster = Forecaster::new(90_000.0, goal(0.99));
+        let mut forecaster = Forecaster::new(90_000.0, Goal { creates, ..goal(0.99) });
         forecaster.advance(BEGIN);
         let (mut turns, mut up, mut before) = (0, true, 0);
         let mut next = claims.iter().peekable();

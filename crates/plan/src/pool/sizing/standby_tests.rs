@@ -195,6 +195,35 @@ fn after_a_failed_stop_nothing_is_tried_for_a_while_but_a_deficit_is_served() {
 }
 
 #[test]
+fn a_tier_that_cannot_be_filled_again_keeps_the_outdated_members_that_it_has() {
+    use Standing::{Ready, Standby, Stopping};
+    let mut pool = with_standby(1, 20, 5, &[(Ready, 1), (Stopping, 1), (Standby, 2)]);
+    for member in &mut pool.members {
+        member.outdated = member.standing == Standby;
+    }
+    assert!(planned(&pool).3.is_empty(), "it lacks two");
+    pool.standby.tries_one = true;
+    assert!(planned(&pool).3.is_empty(), "it lacks two also while one is tried");
+}
+
+#[test]
+fn machines_of_a_launch_config_whose_stops_fail_are_stopped_after_all_others() {
+    let mut pool = with_standby(2, 20, 3, &[(Standing::Ready, 4)]);
+    for member in &mut pool.members[2..] {
+        member.launch_config = "refuses".into();
+    }
+    pool.standby.launch_configs.push("refuses".into());
+    assert_eq!(planned(&pool).2, uids(&[3, 2]), "the youngest");
+    pool.standby.failing = vec!["refuses".into()];
+    assert_eq!(planned(&pool).2, uids(&[1, 0]));
+    pool.standby.tries_one = true;
+    assert_eq!(planned(&pool).2, uids(&[1]));
+    pool.members.drain(..2);
+    pool.target_size = 1;
+    assert_eq!(planned(&pool).2, uids(&[3]), "it is tried again where there are no others");
+}
+
+#[test]
 fn old_and_outdated_standby_members_are_replaced_one_by_one_after_the_ready_ones_and_not_started() {
     use Standing::{Ready, Standby};
     let mut pool = with_standby(2, 20, 3, &[(Ready, 2), (Standby, 3)]);

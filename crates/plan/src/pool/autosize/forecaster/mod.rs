@@ -59,6 +59,8 @@ pub struct Goal {
     pub window: f64,
     /// How often machines can be bought; `None`: no create waits for its turn.
     pub creates: Option<CreateRate>,
+    /// So many machines are bought at most.
+    pub most: u16,
 }
 
 /// A slot whose demand is not known yet.
@@ -85,10 +87,10 @@ struct Followed {
 
 impl Followed {
     /// It is this from the end of this slot on. Returns what of it is not waiting for its create.
-    fn follow(&mut self, size: u16, creates: Option<CreateRate>, seconds: f64, claims: u32) -> u16 {
+    fn follow(&mut self, size: u16, goal: Goal, seconds: f64, claims: u32) -> u16 {
         let change = i32::from(size) - i32::from(std::mem::replace(&mut self.size, size));
-        if let Some(creates) = creates {
-            self.backlog.pass(creates, seconds, claims, change);
+        if let Some(creates) = goal.creates {
+            self.backlog.pass(creates, goal.most, seconds, claims, change);
         }
         size.saturating_sub(u16::try_from(self.backlog.waiting()).unwrap_or(u16::MAX))
     }
@@ -187,6 +189,7 @@ impl Forecaster {
         self.levels.pass(seconds);
         self.rates.pass(slots as f64);
         self.quiet.pass(slots, 0);
+        self.catch_up(seconds);
         self.recent.clear();
         self.sum = 0;
         self.season.interrupt();
@@ -195,10 +198,20 @@ impl Forecaster {
     /// Nobody counted until this millisecond.
     pub fn skip(&mut self, until: i64) {
         self.quiet.interrupt();
+        let until = (until as f64 / self.slot).floor() as i64;
+        let slots = self.open.map_or(0, |(slot, _)| (until - slot).max(0));
+        self.catch_up(slots as f64 * self.slot / 1_000.0);
         self.recent.clear();
         self.sum = 0;
         self.season.interrupt();
-        self.open = Some(((until as f64 / self.slot).floor() as i64, 0));
+        self.open = Some((until, 0));
+    }
+
+    /// Creates have their turn for so many seconds, in which no claim is known of.
+    fn catch_up(&mut self, seconds: f64) {
+        let Goal { creates: Some(creates), most, .. } = self.goal else { return };
+        let followed = self.followed.iter_mut().chain([&mut self.own]).map(|followed| &mut followed.backlog);
+        followed.chain([&mut self.backlog]).for_each(|backlog| backlog.pass(creates, most, seconds, 0, 0));
     }
 
     /// Claims by hour of the week.
@@ -221,6 +234,12 @@ impl Forecaster {
         self.rates.mean(7) * 3_600_000.0 / self.slot
     }
 
+    /// Creates that wait at any size that stays the same.
+    #[cfg(test)]
+    pub fn backlog(&self) -> u32 {
+        self.backlog.waiting()
+    }
+
     /// The size that each level of caution would keep, the least first.
     #[cfg(test)]
     pub fn sizes(&self) -> Option<&Sizes> {
@@ -236,8 +255,13 @@ impl Forecaster {
         {
             self.sum -= then.count;
             let before = self.sum;
-            self.evidence.learn(&[&[ANY], then.kinds.as_slice()].concat(), &self.scale, then.waiting + before, count);
-            self.levels.learn(&then.sizes, then.had, (before, count), then.unexpected);
+            // Where that many creates wait, no size would have served these claims, so they say little about sizes.
+            let lost = then.waiting > 0 && then.waiting + before >= u32::from(self.goal.most);
+            let kinds = if lost { then.kinds.to_vec() } else { [&[ANY], then.kinds.as_slice()].concat() };
+            self.evidence.learn(&kinds, &self.scale, then.waiting + before, count);
+            if !lost {
+                self.levels.learn(&then.sizes, then.had, (before, count), then.unexpected);
+            }
         }
         self.rates.add(f64::from(count));
         let end = ((slot + 1) as f64 * seconds) as i64;
@@ -254,14 +278,13 @@ impl Forecaster {
         let mut sizes = self.rehearse(slot, &forecast, window);
         let size = sizes[self.levels.keeping(self.goal.hits)];
         let recommended = self.recommended.follow(slot, size, window);
-        let creates = self.goal.creates;
-        if let Some(creates) = creates {
-            self.backlog.pass(creates, seconds, count, 0);
+        if let Some(creates) = self.goal.creates {
+            self.backlog.pass(creates, self.goal.most, seconds, count, 0);
         }
         for (followed, size) in self.followed.iter_mut().zip(&mut sizes) {
-            *size = followed.follow(*size, creates, seconds, count);
+            *size = followed.follow(*size, self.goal, seconds, count);
         }
-        let had = self.own.follow(recommended.max(self.supply), creates, seconds, count);
+        let had = self.own.follow(recommended.max(self.supply), self.goal, seconds, count);
         self.recent.push_back(Slot { count, kinds, waiting: self.backlog.waiting(), sizes, had, unexpected });
     }
 
@@ -323,7 +346,7 @@ mod tests {
 
     /// The sizes after two hours of claims, this quiet time, and two hours of claims again, before and after the latter.
     fn sizes(most_quiet: i64, quiet: i64) -> [u16; 2] {
-        let mut forecaster = Forecaster::new(90_000.0, Goal { hits: 0.99, window: 60.0, creates: None });
+        let mut forecaster = Forecaster::new(90_000.0, Goal { hits: 0.99, window: 60.0, creates: None, most: 10_000 });
         forecaster.most_quiet = most_quiet;
         let claims = |forecaster: &mut Forecaster, from: i64| {
             (1..=120).for_each(|minute| forecaster.observe(from + minute * MINUTE, 3));
@@ -347,17 +370,19 @@ mod tests {
         // In slots of 4.7 s a century is 670 million.
         assert!(sizes(2_000, 100 * 365 * 24 * 60 * MINUTE)[1] > 3);
     }
+
     #[test]
     fn a_size_that_is_followed_is_without_the_machines_that_wait_for_their_create() {
         let rate = CreateRate { per_second: 2.0, at_once: 5 };
         let mut followed = Followed::default();
-        let mut has = |size: u16, claims: u32| followed.follow(size, Some(rate), 5.0, claims);
+        let goal = |creates: Option<CreateRate>| Goal { hits: 0.99, window: 60.0, creates, most: 200 };
+        let mut has = |size: u16, claims: u32| followed.follow(size, goal(Some(rate)), 5.0, claims);
         assert_eq!(
             [has(20, 0), has(20, 0), has(20, 40)],
             [10, 20, 0],
             "a growth waits, too, and so does what replaces a burst"
         );
         assert_eq!([has(20, 0), has(20, 0), has(20, 0)], [0, 10, 20]);
-        assert_eq!(Followed::default().follow(20, None, 5.0, 40), 20);
+        assert_eq!(Followed::default().follow(20, goal(None), 5.0, 40), 20);
     }
 }

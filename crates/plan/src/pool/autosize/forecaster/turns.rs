@@ -5,9 +5,6 @@
 
 use crate::call_rate::CreateRate;
 
-/// Most creates that are counted as waiting: more than a pool has machines.
-const MOST: f64 = 1e6;
-
 /// Creates that wait for their turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Backlog {
@@ -16,11 +13,12 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// A slot of so many seconds passes, in which so many claims came and the size changed.
-    pub fn pass(&mut self, rate: CreateRate, seconds: f64, claims: u32, change: i32) {
+    /// So many seconds pass, in which so many claims came and the size changed. At most so many creates wait: a pool buys no more
+    /// machines than its `maxSize`, so what waits after a burst is soon bought however large that was.
+    pub fn pass(&mut self, rate: CreateRate, most: u16, seconds: f64, claims: u32, change: i32) {
         // Members that are given up are those that wait first, as long as there are any.
         let orders = (f64::from(claims) + f64::from(change)).max(-self.over.max(0.0));
-        self.over = (self.over + orders - rate.per_second * seconds).clamp(-f64::from(rate.at_once), MOST);
+        self.over = (self.over + orders - rate.per_second * seconds).clamp(-f64::from(rate.at_once), f64::from(most));
     }
 
     /// How many wait.
@@ -39,12 +37,13 @@ mod tests {
     fn a_burst_waits_for_as_long_as_the_rate_says_and_a_pause_lets_some_go_at_once() {
         let mut backlog = Backlog::default();
         let mut waits = |claims: u32, change: i32| {
-            backlog.pass(RATE, 5.0, claims, change);
+            backlog.pass(RATE, 100, 5.0, claims, change);
             backlog.waiting()
         };
         assert_eq!([waits(0, 0), waits(40, 0), waits(0, 0), waits(0, 0), waits(0, 0)], [0, 25, 15, 5, 0]);
         assert_eq!([waits(0, 30), waits(0, 0), waits(4, -20)], [15, 5, 0], "what is given up waits no more");
         assert_eq!(waits(0, -50), 0);
         assert_eq!(waits(20, 0), 5, "machines that are given up let no others go at once");
+        assert_eq!(waits(1_000_000, 0), 100, "a pool has no more machines");
     }
 }
