@@ -238,28 +238,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_standby_tier_that_fails_again_pauses_for_longer_until_a_machine_could_be_stopped() {
-        let pool = serde_json::json!({ "metadata": { "name": "ci" }, "spec": {
-            "targetSize": 1, "maxSize": 2, "launchConfigs": [], "provisioning": { "cooldownSeconds": 60 } } });
-        let pool: InstancePool = serde_json::from_value(pool).expect("a pool");
-        let at = |second: i64| Timestamp::from_second(second).expect("a time");
-        let mut memory = PoolMemory::default();
-        let pause = |memory: &mut PoolMemory, now: i64| {
-            memory.standby_failed(Some(&pool), ErrorClass::StopFailed, at(now));
-            memory.standby.open_until.map_or(0, |until| until.as_second() - now)
-        };
-        let first = pause(&mut memory, 1_000);
-        assert!((54..=66).contains(&first), "{first}");
-        assert_eq!(pause(&mut memory, 1_010), first - 10, "others that fail in the pause prove nothing new");
-        let second = pause(&mut memory, 1_100);
-        assert!((108..=132).contains(&second), "{second}");
-        memory.standby.ready(at(1_300));
-        assert_eq!(memory.standby.open_until, None);
-        let again = pause(&mut memory, 1_400);
-        assert!((54..=66).contains(&again), "{again}");
-    }
-
-    #[test]
     fn work_of_a_deleted_pool_leaves_the_memory_of_a_new_pool_of_its_name_alone() {
         let (key, mut memories) = (ObjectKey::new("ns", "ci"), Memories::default());
         memories.pool(&key, "old").status_in_flight = true;

@@ -99,6 +99,10 @@ pub(super) fn numbers(story: &mut Story, pool: &InstancePool) {
         }
     }
     story.fact(format!("pool {} is {}: {target}; {}", pool.name_any(), spec.state.as_str(), parts.join(", ")));
+    let autosized = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Autosized.as_str());
+    if let Some(condition) = autosized {
+        story.fact(format!("autosize: {}", conditions::text(condition)));
+    }
 }
 
 fn of_launch_configs(story: &mut Story, pool: &InstancePool, configs: &[LaunchConfig], now: Timestamp) {
@@ -189,6 +193,9 @@ fn next(story: &mut Story, pool: &InstancePool, now: Timestamp) {
                 "{} bought as soon as what stands in the way lets it",
                 many(deficit.into(), "machine is", "machines are")
             ));
+        }
+        PoolState::Active if pool.wanted_size() == 0 => {
+            story.next("no machine is kept ready: the next claim waits until one has booted for it");
         }
         PoolState::Active => story.next("each claimed machine is replaced at once"),
     }

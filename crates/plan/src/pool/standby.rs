@@ -223,7 +223,7 @@ pub fn standby_filled(tier: &StandbyTier, standby: i32, beside: i32, now: Timest
     let numbers = format!("{standby} of {size} members are on standby");
     if size > 0 && tier.launch_configs.is_empty() && tier.usable {
         let (reason, does, hint) = match tier.mode {
-            StandbyMode::Stopped => (Reason::ProviderCannotStop, "stop", ""),
+            StandbyMode::Stopped => (Reason::ProviderCannotStop, "stop", " (Spot machines on EC2 cannot be stopped)"),
             StandbyMode::Hibernated => {
                 (Reason::ProviderCannotHibernate, "hibernate", " (on EC2, spec.aws.hibernation of the launch config)")
             }

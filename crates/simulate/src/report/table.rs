@@ -28,6 +28,7 @@ pub fn table(cases: &[Case], goal_percent: f64) -> String {
         text.push('\n');
     }
     text.push('\n');
+    let follows = |policy: &str| cases.iter().all(|case| case.policy != policy || case.sizes_itself);
     for (policy, best) in cheapest(cases, goal_percent) {
         let _ = match best {
             Some(case) => writeln!(
@@ -37,6 +38,9 @@ pub fn table(cases: &[Case], goal_percent: f64) -> String {
                 case.outcome.hours.idle,
                 case.outcome.hours.total
             ),
+            None if follows(policy) => {
+                writeln!(text, "{policy}: autosize has less than {goal_percent} % hits here")
+            }
             None => writeln!(text, "{policy}: no size that was tried has {goal_percent} % hits"),
         };
     }
@@ -98,6 +102,8 @@ mod tests {
         let text = table(&[Case { sizes_itself: true, ..case("ci", 5, 99, 2.0) }], 99.0);
         assert!(text.contains("ci      5, auto  99.00 %"), "{text}");
         assert!(text.contains("ci: at least 99 % hits from autosize (targetSize 5 at first), with 0.0 idle"), "{text}");
+        let text = table(&[Case { sizes_itself: true, ..case("ci", 5, 80, 2.0) }], 99.0);
+        assert!(text.contains("ci: autosize has less than 99 % hits here"), "{text}");
         assert!(table(&[case("ci", 1, 80, 1.0)], 99.0).contains("ci: no size that was tried has 99 % hits"));
     }
 }

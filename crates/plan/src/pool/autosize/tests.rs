@@ -67,6 +67,15 @@ fn where_creates_wait_for_their_turn_the_size_covers_what_comes_until_they_had_i
 }
 
 #[test]
+fn bursts_that_stopped_leave_no_machines_once_it_is_quiet_for_longer_than_ever_between_them() {
+    let claims: Vec<i64> = (1..9).flat_map(|hour| (0..100).map(move |claim| hour * HOUR + claim * 10)).collect();
+    let size = |hours: i64| seen(&claims, hours * HOUR, goal(0.99)).size();
+    assert!(size(9) >= 100, "the next one is expected: {}", size(9));
+    // An hour is the longest pause that is known, and the fall takes a window.
+    assert_eq!([size(11), size(30)], [0, 0]);
+}
+
+#[test]
 fn a_pool_that_nobody_claims_from_comes_to_nothing() {
     let forecaster = seen(&steady(240.0, 4, 1), 30 * HOUR, goal(0.99));
     assert_eq!(forecaster.size(), 0);

@@ -1,11 +1,12 @@
 //! The standby tier beside the ready tier.
 
-use bullpen_api::{Reason, StandbyMode};
+use bullpen_api::{ErrorClass, Reason, StandbyMode};
+use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::tests::{at, pass, pool};
 use super::*;
-use crate::pool::standby::{Power, StandbyTier, standby_filled};
+use crate::pool::standby::{Failures, Power, StandbyTier, standby_filled};
 
 /// A pool that wants so many members on standby, and whose provider can stop machines.
 fn with_standby(target: i32, max: i32, size: i32, standings: &[(Standing, usize)]) -> PoolView {
@@ -221,6 +222,27 @@ fn machines_of_a_launch_config_whose_stops_fail_are_stopped_after_all_others() {
     pool.members.drain(..2);
     pool.target_size = 1;
     assert_eq!(planned(&pool).2, uids(&[3]), "it is tried again where there are no others");
+}
+
+#[test]
+fn a_standby_tier_that_fails_again_pauses_for_longer_until_a_machine_could_be_stopped() {
+    let cooldown = SignedDuration::from_secs(60);
+    let pause = |failures: &mut Failures, now: i64| {
+        failures.failed("lc", ErrorClass::StopFailed, ("ci", cooldown), at(now));
+        let tier = failures.heeded(StandbyTier { launch_configs: vec!["lc".into()], ..StandbyTier::default() });
+        assert!(tier.tries_one && tier.failing == ["lc"]);
+        tier.not_before.map_or(0, |until| until.duration_since(at(now)).as_secs())
+    };
+    let mut failures = Failures::default();
+    let first = pause(&mut failures, 1_000);
+    assert!((54..=66).contains(&first), "{first}");
+    assert_eq!(pause(&mut failures, 1_010), first - 10, "others that fail in the pause prove nothing new");
+    let second = pause(&mut failures, 1_100);
+    assert!((108..=132).contains(&second), "{second}");
+    failures.stopped("lc", at(1_300));
+    let tier = failures.heeded(StandbyTier { launch_configs: vec!["lc".into()], ..StandbyTier::default() });
+    assert!(tier.not_before.is_none() && !tier.tries_one && tier.failing.is_empty());
+    assert!((54..=66).contains(&pause(&mut failures, 1_400)));
 }
 
 #[test]

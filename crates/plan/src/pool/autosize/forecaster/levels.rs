@@ -103,4 +103,22 @@ mod tests {
         }
         assert_eq!(levels.keeping(0.99), LEVELS - 1, "no level kept the goal");
     }
+    #[test]
+    fn a_first_burst_and_claims_that_nobody_expected_raise_no_price() {
+        let before = Levels::default().keeping(0.99);
+        let after = |bursts: &[((u32, u32), bool)]| {
+            let mut levels = Levels::default();
+            for (burst, unexpected) in bursts {
+                levels.learn(&[0; LEVELS], 0, *burst, *unexpected);
+            }
+            levels.keeping(0.99)
+        };
+        assert_eq!(after(&[((0, 100), false)]), before, "never before had so many come");
+        assert_eq!(after(&[((0, 100), false), ((0, 100), true)]), before);
+        assert_eq!(
+            after(&[((0, 100), false), ((0, 100), false)]),
+            LEVELS - 1,
+            "the second one was known to be possible"
+        );
+    }
 }
