@@ -254,6 +254,16 @@ mod tests {
         let follows = json!({ "effectiveTarget": { "size": 19, "source": "Autosize" }, "recommendedTarget": 19 });
         let text = told("Auto", follows);
         assert!(text.contains("target 19 (found by autosize; spec.targetSize is 2), maxSize 40"), "{text}");
+        assert!(text.contains("each claimed machine is replaced at once"), "{text}");
+        let empty = json!({ "effectiveTarget": { "size": 0, "source": "Autosize" }, "recommendedTarget": 0, "members": { "standby": 3, "total": 3 },
+            "conditions": [{ "type": "Autosized", "status": "True", "reason": "SizeFollowed",
+                "message": "0 claims an hour, boot 95 s: 0 keeps 99 %", "lastTransitionTime": "2026-01-01T00:04:00Z" }] });
+        let text = told("Auto", empty);
+        for expected in
+            ["3 on standby", "autosize: 0 claims an hour", "the next claim waits until one has booted for it"]
+        {
+            assert!(text.contains(expected), "{expected} in {text}");
+        }
         let recommends = json!({ "effectiveTarget": { "size": 2, "source": "Spec" }, "recommendedTarget": 21,
             "nextTarget": { "time": "2026-01-01T07:00:00.000000Z", "size": 8 } });
         let text = told("Recommend", recommends);

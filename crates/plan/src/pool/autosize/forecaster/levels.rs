@@ -103,6 +103,7 @@ mod tests {
         }
         assert_eq!(levels.keeping(0.99), LEVELS - 1, "no level kept the goal");
     }
+
     #[test]
     fn a_first_burst_and_claims_that_nobody_expected_raise_no_price() {
         let before = Levels::default().keeping(0.99);
