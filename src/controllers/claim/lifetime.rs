@@ -29,24 +29,43 @@ use crate::state::cluster_state::State;
 use crate::state::store::Changed;
 use crate::telemetry::labels::ClaimEnd;
 
-/// How often in a row a claim is read and judged again after a write conflict, before it is left for later.
+/// How often a claim is judged in one pass. After a write, or if the claim had changed, it is judged again from its present
+/// version.
 const MOST_LOOKS: usize = 8;
+
+/// What one look at a claim came to.
+enum Look {
+    /// Something was written, or the claim had changed: all of it is judged anew.
+    Again,
+    /// Nothing is left to do before this moment, if there is any.
+    Done(Option<Timestamp>),
+}
 
 /// One pass over a claim that was bound or has ended.
 pub async fn reconcile(controller: Arc<ClaimController>, key: ObjectKey) -> Outcome {
-    let Some(claim) = controller.common.cluster.with(|state| unreserved(state, &key)) else { return Ok(None) };
-    match phase(&claim) {
-        ClaimPhase::Pending => Ok(None),
-        ClaimPhase::Bound if is_lost(&controller, &claim).await? => {
-            fate::mark_lost(&controller, &claim).await?;
-            Ok(None)
+    for _ in 0..MOST_LOOKS {
+        let Some(claim) = controller.common.cluster.with(|state| unreserved(state, &key)) else { return Ok(None) };
+        if let Look::Done(look_again_at) = look(&controller, &claim).await? {
+            return Ok(look_again_at);
         }
-        ClaimPhase::Bound => match job_done(&controller, &claim) {
-            Some(message) => end_done(&controller, claim, &message).await,
-            None => enforce_lifetime(&controller, claim).await,
+    }
+    Err(Failure::KeepsChanging(key))
+}
+
+/// Does the first thing that is due.
+async fn look(controller: &ClaimController, claim: &Arc<PoolClaim>) -> Result<Look, Failure> {
+    match phase(claim) {
+        ClaimPhase::Pending => Ok(Look::Done(None)),
+        ClaimPhase::Bound if is_lost(controller, claim).await? => {
+            fate::mark_lost(controller, claim).await?;
+            Ok(Look::Done(None))
+        }
+        ClaimPhase::Bound => match job_done(controller, claim) {
+            Some(message) => end_done(controller, claim, &message).await,
+            None => enforce_lifetime(controller, claim).await,
         },
         ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed | ClaimPhase::Released => {
-            end_record(&controller, claim).await
+            end_record(controller, claim).await
         }
     }
 }
@@ -119,60 +138,44 @@ fn job_done(controller: &ClaimController, claim: &PoolClaim) -> Option<String> {
 }
 
 /// Ends a claim whose job is done.
-async fn end_done(controller: &ClaimController, claim: Arc<PoolClaim>, message: &str) -> Outcome {
+async fn end_done(controller: &ClaimController, claim: &PoolClaim, message: &str) -> Result<Look, Failure> {
     controller.term.leadership.check()?;
-    let released = claim::status::released(&claim, message, clock::now());
-    match controller.common.writes.update_status_when_idle(&released).await? {
-        Written::Written(written) => {
-            info!(claim = %ObjectKey::of(written.as_ref()), "the claim's job is done");
-            let action = EventAction::Terminate;
-            controller.common.events.normal(written.as_ref(), Reason::JobDone, action, message.to_owned());
-            Ok(None)
-        }
-        // The claim has changed or is gone: its next pass decides anew.
-        Written::Changed(_) | Written::Gone => Ok(None),
+    let released = claim::status::released(claim, message, clock::now());
+    if let Written::Written(written) = controller.common.writes.update_status_when_idle(&released).await? {
+        info!(claim = %ObjectKey::of(written.as_ref()), "the claim's job is done");
+        let action = EventAction::Terminate;
+        controller.common.events.normal(written.as_ref(), Reason::JobDone, action, message.to_owned());
     }
+    Ok(Look::Again)
 }
 
-/// Renews, flags or ends a Bound claim when it is time. Each write is on the version that was judged, so a renewal that
-/// came in between is seen and judged again.
-async fn enforce_lifetime(controller: &ClaimController, claim: Arc<PoolClaim>) -> Outcome {
-    let mut seen = claim;
-    for _ in 0..MOST_LOOKS {
-        // What cannot be told is told later, and delays no end.
-        let untold = match machine_news::tell(controller, &seen).await {
-            Ok(Told::Nothing) => None,
-            Ok(Told::Changed(Some(newer))) => {
-                seen = newer;
-                continue;
-            }
-            Ok(Told::Changed(None)) => return Ok(None),
-            Err(failure) => Some(failure),
-        };
-        let Some(bound) = BoundClaim::of(&seen) else { return Ok(None) };
-        let now = clock::now();
-        let TermDecision { due, look_again_at } =
-            judge(&bound, &rules(controller, &seen), nothing_expires_before(controller, now), now);
-        let write = match &due {
-            Due::Nothing => return untold.map_or(Ok(look_again_at), Err),
-            Due::Seen(term) => claim::status::seen(&seen, term, now),
-            Due::Flag(message) => claim::status::stale(&seen, message, now),
-            Due::End(expiry) => {
-                // Another process that leads by now may be within its expiry grace.
-                controller.term.leadership.check()?;
-                claim::status::expired(&seen, expiry, now)
-            }
-        };
-        match controller.common.writes.update_status_when_idle(&write).await? {
-            Written::Written(written) => {
-                report(controller, &written, due);
-                seen = written;
-            }
-            Written::Changed(newer) => seen = newer,
-            Written::Gone => return Ok(None),
+/// Renews, flags or ends a Bound claim when it is time. The write is on the version that was judged, so a renewal that came
+/// in between is seen and judged again.
+async fn enforce_lifetime(controller: &ClaimController, claim: &Arc<PoolClaim>) -> Result<Look, Failure> {
+    // What cannot be told is told later, and delays no end.
+    let untold = match machine_news::tell(controller, claim).await {
+        Ok(Told::Nothing) => None,
+        Ok(Told::Changed) => return Ok(Look::Again),
+        Err(failure) => Some(failure),
+    };
+    let Some(bound) = BoundClaim::of(claim) else { return Ok(Look::Done(None)) };
+    let now = clock::now();
+    let TermDecision { due, look_again_at } =
+        judge(&bound, &rules(controller, claim), nothing_expires_before(controller, now), now);
+    let write = match &due {
+        Due::Nothing => return untold.map_or(Ok(Look::Done(look_again_at)), Err),
+        Due::Seen(term) => claim::status::seen(claim, term, now),
+        Due::Flag(message) => claim::status::stale(claim, message, now),
+        Due::End(expiry) => {
+            // Another process that leads by now may be within its expiry grace.
+            controller.term.leadership.check()?;
+            claim::status::expired(claim, expiry, now)
         }
+    };
+    if let Written::Written(written) = controller.common.writes.update_status_when_idle(&write).await? {
+        report(controller, &written, due);
     }
-    Err(Failure::Unproved(ObjectKey::of(seen.as_ref())))
+    Ok(Look::Again)
 }
 
 fn nothing_expires_before(controller: &ClaimController, now: Timestamp) -> Timestamp {
@@ -197,29 +200,25 @@ fn report(controller: &ClaimController, claim: &PoolClaim, due: Due) {
 }
 
 /// Deletes a claim that has ended, unless its pool keeps records for ever, and not before its machine is gone.
-async fn end_record(controller: &ClaimController, claim: Arc<PoolClaim>) -> Outcome {
-    let mut seen = claim;
-    for _ in 0..MOST_LOOKS {
-        let finished_at = seen.status.as_ref().and_then(|status| status.finished_at.as_ref()).map(|time| time.0);
-        let Some(at) = deleted_at(finished_at, &rules(controller, &seen)) else { return Ok(None) };
-        if at > clock::now() {
-            return Ok(Some(at));
-        }
-        let uid = convert::uid(seen.as_ref());
-        // The end of the member wakes this claim.
-        let has_member = controller.common.cluster.with(|state| state.members_claimed_by(&uid).next().is_some());
-        if has_member || convert::deleting(seen.as_ref()) {
-            return Ok(None);
-        }
-        match controller.common.writes.delete_claim(&seen).await? {
-            Written::Written(_) | Written::Gone => {
-                info!(claim = %ObjectKey::of(seen.as_ref()), "the record of a claim was deleted");
-                return Ok(None);
-            }
-            Written::Changed(newer) => seen = newer,
-        }
+async fn end_record(controller: &ClaimController, claim: &PoolClaim) -> Result<Look, Failure> {
+    let finished_at = claim.status.as_ref().and_then(|status| status.finished_at.as_ref()).map(|time| time.0);
+    let Some(at) = deleted_at(finished_at, &rules(controller, claim)) else { return Ok(Look::Done(None)) };
+    if at > clock::now() {
+        return Ok(Look::Done(Some(at)));
     }
-    Err(Failure::Unproved(ObjectKey::of(seen.as_ref())))
+    let uid = convert::uid(claim);
+    // The end of the member wakes this claim.
+    let has_member = controller.common.cluster.with(|state| state.members_claimed_by(&uid).next().is_some());
+    if has_member || convert::deleting(claim) {
+        return Ok(Look::Done(None));
+    }
+    match controller.common.writes.delete_claim(claim).await? {
+        Written::Written(_) | Written::Gone => {
+            info!(claim = %ObjectKey::of(claim), "the record of a claim was deleted");
+            Ok(Look::Done(None))
+        }
+        Written::Changed(_) => Ok(Look::Again),
+    }
 }
 
 /// How the changed claim ended just now, if it did, and for how long it had held a machine, if it had one.
@@ -242,47 +241,4 @@ pub fn ended(changed: &Changed<PoolClaim>, now: Timestamp) -> Option<(ClaimEnd, 
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn claim(uid: &str, phase: &str) -> Arc<PoolClaim> {
-        let bound_at = (phase != "Pending").then_some("2026-11-24T08:00:00.000000Z");
-        let mut status = json!({"phase": phase});
-        if let Some(bound_at) = bound_at {
-            status["boundAt"] = json!(bound_at);
-        }
-        let claim = json!({
-            "metadata": {"namespace": "ns", "name": "build", "uid": uid},
-            "spec": {"poolRef": {"name": "ci"}},
-            "status": status,
-        });
-        Arc::new(serde_json::from_value(claim).unwrap())
-    }
-
-    fn end(old: Option<&Arc<PoolClaim>>, new: Option<&Arc<PoolClaim>>) -> Option<(ClaimEnd, Option<u64>)> {
-        let changed = Changed { key: ObjectKey::new("ns", "build"), old: old.cloned(), new: new.cloned() };
-        let now = "2026-11-24T08:01:30Z".parse().unwrap();
-        ended(&changed, now).map(|(end, held)| (end, held.map(|held| held.as_secs())))
-    }
-
-    #[test]
-    fn each_end_of_a_claim_is_counted_once_with_the_time_that_it_had_a_machine() {
-        let (pending, bound) = (claim("c", "Pending"), claim("c", "Bound"));
-        for (phase, expected) in
-            [("Expired", ClaimEnd::Expired), ("Lost", ClaimEnd::Lost), ("Failed", ClaimEnd::Failed)]
-        {
-            let over = claim("c", phase);
-            assert_eq!(end(Some(&bound), Some(&over)), Some((expected, Some(90))));
-            assert_eq!(end(Some(&over), Some(&over)), None);
-            assert_eq!(end(Some(&over), None), None, "the record goes");
-            assert_eq!(end(None, Some(&over)), None, "it was over before this process saw it");
-        }
-        assert_eq!(end(Some(&bound), None), Some((ClaimEnd::Released, Some(90))));
-        assert_eq!(end(Some(&pending), None), Some((ClaimEnd::Withdrawn, None)));
-        assert_eq!(end(Some(&pending), Some(&bound)), None);
-        let again = claim("another", "Pending");
-        assert_eq!(end(Some(&bound), Some(&again)), Some((ClaimEnd::Released, Some(90))), "made again under its name");
-    }
-}
+mod tests;

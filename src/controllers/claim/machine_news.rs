@@ -20,8 +20,8 @@ use crate::state::cluster_state::State;
 pub enum Told {
     /// There is nothing new.
     Nothing,
-    /// The claim was updated: it goes on with this version, if it is there.
-    Changed(Option<Arc<PoolClaim>>),
+    /// The claim was updated, or had changed.
+    Changed,
 }
 
 /// Updates the status of a Bound claim if something is new.
@@ -45,14 +45,10 @@ pub async fn tell(controller: &ClaimController, claim: &Arc<PoolClaim>) -> Resul
     } else {
         writes.update_status_when_idle(&news.claim).await?
     };
-    Ok(Told::Changed(match written {
-        Written::Written(written) => {
-            send_events(controller, &written, news);
-            Some(written)
-        }
-        Written::Changed(newer) => Some(newer),
-        Written::Gone => None,
-    }))
+    if let Written::Written(written) = written {
+        send_events(controller, &written, news);
+    }
+    Ok(Told::Changed)
 }
 
 /// The member that a Bound claim has, and the rule of its pool.

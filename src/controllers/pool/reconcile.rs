@@ -74,6 +74,8 @@ struct Pass {
     forced: Option<String>,
     deletes: Vec<Arc<PoolMember>>,
     creates: Vec<PoolMember>,
+    /// Members that an earlier pass is still writing.
+    unwritten: i32,
     switches: Switches,
     /// No members are written before this moment.
     refused_until: Option<Timestamp>,
@@ -214,6 +216,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         let refused_until = memory.creates.pending(now).filter(|_| forced.is_none());
         let creates =
             if refused_until.is_some() { vec![] } else { new_members(controller, state, pool, &plan, &usable) };
+        let unwritten = i32::try_from(state.unwritten(key).count()).unwrap_or(i32::MAX);
         state.planned.add(key, creates.iter().map(planned_member));
         let (template_hash, standby) = (view.template_hash, view.standby);
         memory.rest_after(began);
@@ -231,6 +234,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             forced,
             deletes,
             creates,
+            unwritten,
             switches,
             standby,
         }
@@ -367,6 +371,7 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
         handled: handled.as_deref(),
         attention: &attention,
         members_refused: member_writes.refusal(&pass.pool),
+        unwritten: pass.unwritten,
     };
     let mut status = pool_status(&input, now);
     learning::set_status(&mut status, &pass.pool, pass.finding.as_ref(), now);

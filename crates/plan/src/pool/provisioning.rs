@@ -50,7 +50,7 @@ pub struct Purchases<'a> {
     pub launch_configs: &'a [LaunchConfigHealth],
     /// Members that the pool lacks and would buy.
     pub deficit: i32,
-    /// The API server's message, if it refused the last members that were written.
+    /// The API server's message, if it refused the last members that were written and the pool wants more.
     pub members_refused: Option<&'a str>,
 }
 
@@ -158,7 +158,7 @@ fn provisioning_healthy(purchases: &Purchases<'_>) -> ConditionValue {
     let refused = configs.iter().filter_map(|config| Some(config.refusal_message(config.refusal.as_ref()?)));
     let refused: Vec<_> = refused.collect();
     // What concerns all launch configs comes first.
-    if let Some(message) = purchases.members_refused.filter(|_| purchases.deficit > 0) {
+    if let Some(message) = purchases.members_refused {
         return unhealthy(Reason::MembersRefused, [vec![members_refused(message)], open, refused].concat());
     }
     if !configs.is_empty() && configs.iter().all(|config| config.paused) {
@@ -301,20 +301,19 @@ mod tests {
     }
 
     #[test]
-    fn refused_members_come_first_while_some_are_lacking_and_are_read_back_from_the_status() {
+    fn refused_members_come_first_and_are_read_back_from_the_status() {
         let mut config = healthy("a");
         config.breaker_open = true;
         let configs = [config];
-        let healthy = |deficit| {
-            let purchases =
-                Purchases { launch_configs: &configs, deficit, members_refused: Some("label cost-center is required") };
+        let healthy = |members_refused| {
+            let purchases = Purchases { launch_configs: &configs, deficit: 3, members_refused };
             conditions(&purchases)[0].clone()
         };
-        let refused = healthy(3);
+        let refused = healthy(Some("label cost-center is required"));
         assert_eq!((refused.holds, refused.reason), (false, Reason::MembersRefused));
         let first = refused.message.lines().next().unwrap();
         assert_eq!(first, "the API server refuses new members: label cost-center is required");
-        assert_eq!(healthy(0).reason, Reason::BreakerOpen);
+        assert_eq!(healthy(None).reason, Reason::BreakerOpen);
 
         let mut pool: InstancePool = serde_json::from_value(serde_json::json!({
             "metadata": {"name": "ci"},

@@ -262,7 +262,7 @@ impl Drop for PairingGuard<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 #[cfg(test)]
 mod health_tests;

@@ -38,7 +38,11 @@ fn controller_of_server(code: u16) -> ClaimController {
         let answer = http::Response::builder().status(code).body(kube::client::Body::empty());
         Ok::<_, std::convert::Infallible>(answer.unwrap())
     });
-    let client = kube::Client::new(server, "ci");
+    controller_of_client(kube::Client::new(server, "ci"))
+}
+
+/// A controller with this way to the API server.
+pub(in crate::controllers::claim) fn controller_of_client(client: kube::Client) -> ClaimController {
     let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
     let (cluster, metrics, leadership) =
         (ClusterState::new(WatchedNamespaces::All).0, Metrics::new(), Leadership::always());
@@ -66,18 +70,21 @@ fn controller_of_server(code: u16) -> ClaimController {
     }
 }
 
-pub(super) fn see<K: StoredKind + serde::de::DeserializeOwned>(controller: &ClaimController, object: Value) {
+pub(in crate::controllers::claim) fn see<K: StoredKind + serde::de::DeserializeOwned>(
+    controller: &ClaimController,
+    object: Value,
+) {
     controller.common.cluster.watched::<K>(&Feed::Everywhere, Event::Apply(serde_json::from_value(object).unwrap()));
 }
 
-pub(super) fn pool(claims: &Value) -> Value {
+pub(in crate::controllers::claim) fn pool(claims: &Value) -> Value {
     json!({
         "metadata": {"namespace": "ns", "name": "ci", "uid": "pool", "resourceVersion": "1"},
         "spec": {"targetSize": 5, "maxSize": 20_000, "launchConfigs": [{"name": "sim"}], "claims": claims},
     })
 }
 
-pub(super) fn member(number: usize, state: &str, claim: Option<Value>) -> Value {
+pub(in crate::controllers::claim) fn member(number: usize, state: &str, claim: Option<Value>) -> Value {
     let mut status = json!({"state": state, "warmingStartedAt": "2026-01-01T00:00:00.000000Z"});
     if let Some(claim) = claim {
         status["claimRef"] = claim;
@@ -94,7 +101,7 @@ pub(super) fn member(number: usize, state: &str, claim: Option<Value>) -> Value 
     })
 }
 
-pub(super) fn claim(namespace: &str, number: usize, spec: &Value) -> Value {
+pub(in crate::controllers::claim) fn claim(namespace: &str, number: usize, spec: &Value) -> Value {
     let mut whole = json!({"poolRef": {"name": "ci", "namespace": "ns"}});
     whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
     json!({
@@ -104,7 +111,7 @@ pub(super) fn claim(namespace: &str, number: usize, spec: &Value) -> Value {
     })
 }
 
-pub(super) fn synced(controller: &ClaimController) {
+pub(in crate::controllers::claim) fn synced(controller: &ClaimController) {
     fn list<K: StoredKind>(controller: &ClaimController) {
         controller.common.cluster.watched::<K>(&Feed::Everywhere, Event::Init);
         controller.common.cluster.watched::<K>(&Feed::Everywhere, Event::InitDone);

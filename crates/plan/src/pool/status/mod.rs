@@ -46,16 +46,21 @@ pub struct StatusInput<'a> {
     pub attention: &'a Attention,
     /// The API server's message, if it refused the last members that were written.
     pub members_refused: Option<&'a str>,
+    /// Members that are just being written. They are among those that the plan counts.
+    pub unwritten: i32,
 }
 
 impl StatusInput<'_> {
     /// What the conditions about purchases are computed from.
-    pub(super) const fn purchases(&self) -> Purchases<'_> {
-        Purchases {
-            launch_configs: self.provisioning,
-            deficit: self.plan.deficit,
-            members_refused: self.members_refused,
-        }
+    pub(super) fn purchases(&self) -> Purchases<'_> {
+        Purchases { launch_configs: self.provisioning, deficit: self.plan.deficit, members_refused: self.refusal() }
+    }
+
+    /// The API server's message about refused members, while the pool wants more of them. Nothing is lacking while the next
+    /// ones are written, but whether these are accepted is not known yet.
+    pub(super) fn refusal(&self) -> Option<&str> {
+        let wants = self.plan.deficit > 0 || !self.plan.creates.is_empty() || self.unwritten > 0;
+        self.members_refused.filter(|_| wants)
     }
 }
 
@@ -286,6 +291,7 @@ mod tests {
             holders: &Holders::default(),
             attention: &Attention::default(),
             members_refused: None,
+            unwritten: 0,
         };
         pool_status(&input, at(now))
     }
@@ -311,6 +317,7 @@ mod tests {
                 holders,
                 attention: &Attention::default(),
                 members_refused: None,
+                unwritten: 0,
             };
             drained(&input)
         };

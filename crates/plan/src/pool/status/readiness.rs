@@ -114,7 +114,7 @@ fn obstacle(input: &StatusInput<'_>) -> Option<String> {
     if spec.state == PoolState::Paused {
         return Some("the pool is paused".to_owned());
     }
-    if let Some(message) = input.members_refused.filter(|_| plan.deficit > 0) {
+    if let Some(message) = input.refusal() {
         return Some(members_refused(message));
     }
     let stuck = i32::try_from(input.attention.stuck.len()).unwrap_or(i32::MAX);

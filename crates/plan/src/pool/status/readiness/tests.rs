@@ -11,6 +11,8 @@ struct Scene {
     pool: InstancePool,
     launch_config: LaunchConfigHealth,
     members_refused: Option<&'static str>,
+    /// Members that are just being written.
+    unwritten: i32,
     attention: Attention,
     source: TargetSource,
     second: i64,
@@ -35,6 +37,7 @@ impl Scene {
             pool,
             launch_config,
             members_refused: None,
+            unwritten: 0,
             attention: Attention::default(),
             source: TargetSource::Spec,
             second: 0,
@@ -46,9 +49,10 @@ impl Scene {
         self.second += 1;
         let now = Timestamp::from_second(self.second).unwrap();
         let spec = &self.pool.spec;
-        let total = ready + claimed + terminating;
-        let counts = MemberCounts { ready, claimed, terminating, total, ..MemberCounts::default() };
-        let deficit = if spec.state == PoolState::Active { (spec.target_size - ready).max(0) } else { 0 };
+        let pending = self.unwritten;
+        let total = ready + claimed + terminating + pending;
+        let counts = MemberCounts { ready, claimed, terminating, pending, total, ..MemberCounts::default() };
+        let deficit = if spec.state == PoolState::Active { (spec.target_size - ready - pending).max(0) } else { 0 };
         let size = spec.target_size.min(spec.max_size - claimed);
         let plan = Replenishment {
             counts,
@@ -82,6 +86,7 @@ impl Scene {
                 holders: &Holders::default(),
                 attention: &self.attention,
                 members_refused: self.members_refused,
+                unwritten: self.unwritten,
             },
             now,
         );
@@ -165,6 +170,25 @@ fn a_pool_that_had_no_machine_is_ready_again_when_the_next_one_is_there() {
     scene.members_refused = None;
     assert_eq!(scene.is(0, 0, 0), NONE, "it has none yet");
     assert_eq!(scene.is(1, 0, 0), FULL);
+}
+
+#[test]
+fn that_members_are_refused_holds_while_the_next_ones_are_written_and_until_none_is_wanted() {
+    let mut scene = Scene::of(&serde_json::json!({}));
+    scene.members_refused = Some("exceeded quota");
+    let refused = |scene: &mut Scene, ready| {
+        let (_, _, message) = scene.pass(ready, 0, 0);
+        let pool = &scene.pool;
+        let recorded = crate::pool::provisioning::recorded_refusal(pool).map(str::to_owned);
+        (message.ends_with("refuses new members: exceeded quota"), recorded)
+    };
+    let holds = (true, Some("exceeded quota".to_owned()));
+    assert_eq!(refused(&mut scene, 0), holds);
+    scene.unwritten = 3;
+    assert_eq!(refused(&mut scene, 0), holds, "the API server has not answered");
+    scene.unwritten = 0;
+    assert_eq!(refused(&mut scene, 0), holds);
+    assert_eq!(refused(&mut scene, 3).1, None);
 }
 
 #[test]
