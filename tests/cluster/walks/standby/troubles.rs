@@ -5,19 +5,9 @@ use bullpen_simcloud::ledger::{Method, State};
 use bullpen_simcloud::wire::Phase;
 use serde_json::{Value, json};
 
-use super::{pool, rests_with, state_of};
+use super::{member_in, pool, rests_with, state_of};
 use crate::harness::objects::{POOL, condition, machine, machine_of};
-use crate::harness::{Operator, Walk, eventually};
-
-/// Waits until a member is in this state.
-async fn member_in(walk: &Walk, state: MemberState) -> PoolMember {
-    eventually(&format!("a member is {}", state.as_str()), async || {
-        let members = walk.list::<PoolMember>().await;
-        let seen: Vec<_> = members.iter().map(|member| state_of(member).as_str()).collect();
-        members.into_iter().find(|member| state_of(member) == state).ok_or(format!("{seen:?}"))
-    })
-    .await
-}
+use crate::harness::{Operator, Walk};
 
 /// The operator is killed once a call has met this fault, and comes back in a mended cloud.
 async fn killed_at(walk: &Walk, operator: &mut Operator, on: &str, fault: Value, name: &str) {
