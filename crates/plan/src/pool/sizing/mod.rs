@@ -106,13 +106,7 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let fill = if emptying { Fill::default() } else { standby::fill(pool, &staying, &starts, tier, now) };
 
     let to_create = if buying { deficit.max(fill.buy).min(headroom) } else { 0 };
-    let in_flight: Vec<_> = staying.iter().filter(|member| is_in_flight(member)).collect();
-    let configs =
-        pool.launch_configs.iter().filter(|view| deficit > 0 || pool.standby.launch_configs.contains(&view.name));
-    let limit =
-        |view: &LaunchConfigView| fill.rooms.get(&view.name).map(|room| i64::from(*room)).filter(|_| deficit == 0);
-    let candidates: Vec<_> =
-        configs.map(|view| candidate(pool, view.with_room(limit(view)), &in_flight, now)).collect();
+    let candidates = candidates(pool, &staying, (deficit, &fill), now);
     let placed = placement::place(&candidates, to_create, (waiting - supply).max(0), now);
 
     // Members without an answer that nobody needs any more are given up too, or they would be bought after the outage.
@@ -180,6 +174,20 @@ const fn goes(member: &CountedMember) -> bool {
 /// Whether its machine may still come up, or its create is not answered.
 const fn is_in_flight(member: &CountedMember) -> bool {
     matches!(member.standing, Standing::Warming) || member.takes_slot()
+}
+
+/// The launch configs to buy by: all for a deficit, else those that the standby tier is filled by.
+fn candidates(
+    pool: &PoolView,
+    staying: &[CountedMember],
+    (deficit, fill): (i32, &Fill),
+    now: Timestamp,
+) -> Vec<Candidate> {
+    let in_flight: Vec<_> = staying.iter().filter(|member| is_in_flight(member)).collect();
+    let configs =
+        pool.launch_configs.iter().filter(|view| deficit > 0 || pool.standby.launch_configs.contains(&view.name));
+    let limit = |view: &LaunchConfigView| fill.rooms.get(&view.name).filter(|_| deficit == 0).copied().map(i64::from);
+    configs.map(|view| candidate(pool, view.with_room(limit(view)), &in_flight, now)).collect()
 }
 
 /// A launch config with what its members in flight mean for its next purchases.
