@@ -1,6 +1,12 @@
 //! What `autosize` saves: for each trace in a folder its idle hours and misses, beside those of a fixed size that is chosen with
 //! hindsight, and of a loop of 60 s, both with no more misses. `make bench-sizing TRACES=DIR`; drawn claims where none is given.
 
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "times and counts of a trace are far below 2^52"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 mod hindsight;
@@ -23,11 +29,10 @@ const MOST: i32 = 4_000;
 
 fn main() {
     let out = std::env::var_os("OUT").filter(|folder| !folder.is_empty()).map(PathBuf::from);
-    let (mut page, mut bounds) = (String::from(HEAD), String::from(BOUNDS));
+    let mut page = String::from(HEAD);
+    let bounds: String = traces().iter().map(|(name, trace)| of_spans(name, trace)).collect();
+    println!("{BOUNDS}{bounds}");
     for (name, trace) in traces() {
-        let of_spans = of_spans(&name, &trace);
-        println!("{BOUNDS}{of_spans}\n");
-        bounds.push_str(&of_spans);
         let cases = compare(&name, &trace);
         page.push_str(&rows(&name, trace.len(), &cases));
         println!("{}", rows(&name, trace.len(), &cases));
@@ -37,7 +42,7 @@ fn main() {
         }
     }
     if let Some(out) = &out {
-        page.push_str(&bounds);
+        let _ = write!(page, "{BOUNDS}{bounds}");
         for (name, _) in traces() {
             let _ = writeln!(page, "\n![{name}: what hits cost, and machines over time]({name}.svg)");
         }
