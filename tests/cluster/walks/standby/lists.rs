@@ -10,14 +10,19 @@ use super::{pool, rests_with};
 use crate::harness::objects::{POOL, machine_of};
 use crate::harness::{Operator, Walk};
 
-/// Machines of a pool of three are started, stopped and started again under such lists, and then claimed. `stops`: whether
-/// machines are stopped as well, which only those are that a list shows.
-async fn nobody_is_deceived(name: &str, mode: &str, fault: Value, stops: bool) {
+/// Half of the lists are of six seconds ago: each may show what was before the one that came before it.
+fn old() -> (i32, Value) {
+    (50, json!({ "stale": { "milliseconds": 6_000 } }))
+}
+
+/// Machines of a pool of three are started, stopped and started again while so many percent of the lists are so, and then
+/// claimed. `stops`: whether machines are stopped as well, which only those are that a list shows.
+async fn nobody_is_deceived(name: &str, mode: &str, (percent, fault): (i32, Value), stops: bool) {
     let walk = Walk::begin(name).await;
     let _operator = Operator::start(&walk).await;
     pool(&walk, 2, json!({ "maxSize": 3, "standby": { "mode": mode } })).await;
     let before = rests_with(&walk, 1, 2).await;
-    walk.simcloud.break_with(json!({ "calls": [{ "on": ["list"], "fault": fault }] })).await;
+    walk.simcloud.break_with(json!({ "calls": [{ "on": ["list"], "percent": percent, "fault": fault }] })).await;
     let target = async |size: i32| drop(walk.set::<InstancePool>(POOL, json!({ "targetSize": size })).await);
     target(3).await;
     rests_with(&walk, 3, 0).await;
@@ -53,21 +58,20 @@ async fn nobody_is_deceived(name: &str, mode: &str, fault: Value, stops: bool) {
 
 #[tokio::test]
 async fn lists_from_before_a_stop_or_a_start_deceive_nobody() {
-    nobody_is_deceived("standby-stale", "Stopped", json!({ "stale": { "milliseconds": 6_000 } }), true).await;
+    nobody_is_deceived("standby-stale", "Stopped", old(), true).await;
 }
 
 #[tokio::test]
 async fn lists_from_before_a_hibernation_or_its_end_deceive_nobody() {
-    nobody_is_deceived("standby-stale-hibernated", "Hibernated", json!({ "stale": { "milliseconds": 6_000 } }), true)
-        .await;
+    nobody_is_deceived("standby-stale-hibernated", "Hibernated", old(), true).await;
 }
 
 #[tokio::test]
 async fn lists_that_leave_stopped_machines_out_deceive_nobody() {
-    nobody_is_deceived("standby-omit", "Stopped", json!({ "omit": { "percent": 60 } }), true).await;
+    nobody_is_deceived("standby-omit", "Stopped", (100, json!({ "omit": { "percent": 60 } })), true).await;
 }
 
 #[tokio::test]
 async fn empty_lists_deceive_nobody_about_hibernated_machines() {
-    nobody_is_deceived("standby-empty", "Hibernated", json!({ "empty": {} }), false).await;
+    nobody_is_deceived("standby-empty", "Hibernated", (100, json!({ "empty": {} })), false).await;
 }
