@@ -125,3 +125,31 @@ async fn a_bad_schedule_is_refused_with_a_message_that_names_the_field() {
     ];
     assert_each_refused(&sandbox, &good, cases).await;
 }
+
+#[tokio::test]
+async fn a_cron_expression_is_refused_with_the_field_its_value_and_its_bounds() {
+    let sandbox = Sandbox::new().await;
+    let day = json!({ "name": "day", "cron": "0 8 * * 1-5", "durationSeconds": 36_000, "targetSize": 3 });
+    let good = with(&with(&pool(), "/spec/maxSize", json!(5)), "/spec/schedules", json!([day]));
+    let cron = "/spec/schedules/0/cron";
+    let where_ = "spec.schedules[0].cron";
+    for (wrong, told) in [
+        ("0 25 * * *", "hour 25: 0 to 23"),
+        ("60 8 * * *", "minute 60: 0 to 59"),
+        ("0  8 0 *   *", "day of the month 0: 1 to 31"),
+        ("0 8 * 13 *", "month 13: 1 to 12 or JAN to DEC"),
+        ("0 8 * * 8", "day of the week 8: 0 to 7 (0 and 7 are Sunday) or SUN to SAT"),
+        ("*/0 * * * *", "minute */0: 0 to 59, as in 5, 0-30, */15 or 0,30"),
+        ("5/15 * * * *", "minute 5/15: 0 to 59"),
+        ("0 MON * * *", "hour MON: 0 to 23"),
+        ("0 8 * * 1,,3", "day of the week 1,,3: 0 to 7"),
+    ] {
+        let cases: &[Case] = &[(wrong, cron, json!(wrong), &[where_, told])];
+        assert_each_refused(&sandbox, &good, cases).await;
+    }
+    // What only the operator refuses, and what it takes.
+    for taken in ["0 22-6 * * *", "05 08 01 JAN-mar,12 Mon-FRI", "*/15 */2 L,15W */3 5L,MON#2", "0,30 8-18/2 LW 1-12 7"]
+    {
+        sandbox.created(&with(&good, cron, json!(taken))).await;
+    }
+}
