@@ -1,7 +1,8 @@
 //! Kubernetes Events: few, on transitions only, and never on the path of a claim.
 //!
 //! kube's recorder counts Events of one reason as the same one, whatever their notes say, so a second problem would be
-//! shown as another occurrence of the first. This one counts those together that say the same.
+//! shown as another occurrence of the first. This one counts those together that say the same, and, where an object has
+//! many of one reason within minutes, the rest of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +26,9 @@ use crate::telemetry::labels::Task;
 const CONTROLLER: &str = "bullpen";
 /// An Event that says the same as one within this time is another occurrence of it.
 const TOGETHER: SignedDuration = SignedDuration::from_mins(6);
+/// So many Events of one reason, type and action with different notes an object gets within that time. The others are counted as one
+/// more, so that a cloud whose errors have an id each does not fill the API server.
+const MOST_NOTES: usize = 32;
 /// The API server refuses longer notes, in bytes.
 const LONGEST_NOTE: usize = 1_024;
 /// So much of an object's name, in bytes, begins the name of its Events, which may have 253.
@@ -57,12 +61,12 @@ impl Events {
     }
 
     /// Publishes the same Warning about each of these objects, one after the other, in the background.
-    pub fn warn_each<K>(&self, objects: &[Arc<K>], reason: Reason, action: EventAction, note: String)
+    pub fn warn_each<K>(&self, objects: &[Arc<K>], reason: Reason, action: EventAction, note: &str)
     where
         K: Resource<DynamicType = ()>,
     {
         let about = |object: &Arc<K>| {
-            let (object, note) = (reference(object.as_ref()), note.clone());
+            let (object, note) = (reference(object.as_ref()), note.to_owned());
             Occurrence { object, type_: "Warning", reason, action, note }
         };
         self.publish(objects.iter().map(about).collect());
@@ -91,7 +95,7 @@ impl Events {
         let namespace = occurrence.object.namespace.as_deref().unwrap_or("default");
         let api = Api::<Event>::namespaced(self.client.clone(), namespace);
         let now = clock::now();
-        let again = self.recent.lock().again(&occurrence, now);
+        let (counted, again) = self.recent.lock().look(&occurrence, now);
         let patched = match again {
             Some(event) => api.patch(&event.name_any(), &PatchParams::default(), &Patch::Merge(&event)).await.ok(),
             None => None,
@@ -99,10 +103,10 @@ impl Events {
         let written = match patched {
             Some(event) => Ok(event),
             // Also if the one before is gone: the API server keeps Events for an hour, and anybody may delete them.
-            None => api.create(&PostParams::default(), &occurrence.first(&self.instance, now)).await,
+            None => api.create(&PostParams::default(), &occurrence.first(&counted, &self.instance, now)).await,
         };
         match written {
-            Ok(event) => self.recent.lock().remember(&occurrence, event),
+            Ok(event) => self.recent.lock().remember(&occurrence, counted, event),
             Err(error) => debug!(error = %Brief(&error), reason = %occurrence.reason, "an event was not published"),
         }
     }
@@ -125,7 +129,7 @@ struct Occurrence {
 
 impl Occurrence {
     /// The Event of the first time that it happened.
-    fn first(&self, instance: &str, now: Timestamp) -> Event {
+    fn first(&self, counted: &Counted, instance: &str, now: Timestamp) -> Event {
         let about = self.object.name.as_deref().unwrap_or(CONTROLLER);
         let name = &about[..about.floor_char_boundary(LONGEST_NAME)];
         let name = format!("{}.{:x}", name.trim_end_matches(['.', '-']), Timestamp::now().as_nanosecond());
@@ -139,7 +143,10 @@ impl Occurrence {
             reason: Some(self.reason.to_string()),
             event_time: Some(MicroTime(now)),
             regarding: Some(self.object.clone()),
-            note: Some(bounded(&self.note)),
+            note: Some(match counted {
+                Counted::Note(note) => bounded(note),
+                Counted::Others => bounded(&format!("others like the last ones, such as: {}", self.note)),
+            }),
             reporting_controller: Some(CONTROLLER.to_owned()),
             reporting_instance: Some(instance.to_owned()),
             type_: Some(self.type_.to_owned()),
@@ -147,13 +154,22 @@ impl Occurrence {
         }
     }
 
-    /// What makes two of them the same.
-    fn key(&self) -> String {
+    /// What is the same of those that differ only in their notes.
+    fn group(&self) -> String {
         let object = &self.object;
         let parts = [&object.kind, &object.namespace, &object.name, &object.uid].map(|part| part.as_deref());
         let parts = parts.map(Option::unwrap_or_default).join("/");
-        format!("{parts} {} {} {} {}", self.type_, self.reason, self.action, self.note)
+        format!("{parts} {} {} {}", self.type_, self.reason, self.action)
     }
+}
+
+/// What an occurrence is counted as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Counted {
+    /// As one that says this.
+    Note(String),
+    /// As one of many.
+    Others,
 }
 
 /// The note, as long as it may be.
@@ -164,25 +180,42 @@ fn bounded(note: &str) -> String {
     format!("{}…", &note[..note.floor_char_boundary(LONGEST_NOTE - '…'.len_utf8())])
 }
 
-/// The Events of the last minutes, by what makes them equal.
+/// The Events of the last minutes, in groups.
 #[derive(Debug, Default)]
-struct Recent(HashMap<String, Event>);
+struct Recent(HashMap<String, Vec<(Counted, Event)>>);
 
 impl Recent {
-    /// The Event that has happened once more, if it has.
-    fn again(&mut self, occurrence: &Occurrence, now: Timestamp) -> Option<Event> {
-        self.0.retain(|_, event| last(event).is_some_and(|last| now.duration_since(last) < TOGETHER));
-        let mut event = self.0.get(&occurrence.key())?.clone();
-        let count = event.series.map_or(2, |series| series.count.saturating_add(1));
-        event.series = Some(EventSeries { count, last_observed_time: MicroTime(now) });
-        let ObjectMeta { name, namespace, .. } = event.metadata;
-        event.metadata = ObjectMeta { name, namespace, ..ObjectMeta::default() };
-        Some(event)
+    /// What this occurrence is counted as, and the Event that has happened once more, if one has.
+    fn look(&mut self, occurrence: &Occurrence, now: Timestamp) -> (Counted, Option<Event>) {
+        self.0.retain(|_, group| {
+            group.retain(|(_, event)| last(event).is_some_and(|last| now.duration_since(last) < TOGETHER));
+            !group.is_empty()
+        });
+        let group = self.0.get(&occurrence.group()).map(Vec::as_slice).unwrap_or_default();
+        let find =
+            |counted: &Counted| group.iter().find(|(other, _)| other == counted).map(|(_, event)| again(event, now));
+        let note = Counted::Note(occurrence.note.clone());
+        match find(&note) {
+            None if group.len() >= MOST_NOTES => (Counted::Others, find(&Counted::Others)),
+            event => (note, event),
+        }
     }
 
-    fn remember(&mut self, occurrence: &Occurrence, event: Event) {
-        self.0.insert(occurrence.key(), event);
+    fn remember(&mut self, occurrence: &Occurrence, counted: Counted, event: Event) {
+        let group = self.0.entry(occurrence.group()).or_default();
+        group.retain(|(other, _)| *other != counted);
+        group.push((counted, event));
     }
+}
+
+/// The Event once more.
+fn again(event: &Event, now: Timestamp) -> Event {
+    let mut event = event.clone();
+    let count = event.series.map_or(2, |series| series.count.saturating_add(1));
+    event.series = Some(EventSeries { count, last_observed_time: MicroTime(now) });
+    let ObjectMeta { name, namespace, .. } = event.metadata;
+    event.metadata = ObjectMeta { name, namespace, ..ObjectMeta::default() };
+    event
 }
 
 /// When it last happened.
@@ -205,26 +238,46 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
+    /// Publishes it, and returns its note and how often it has happened by then.
+    fn published(recent: &mut Recent, note: &str, second: i64) -> (String, i32) {
+        let occurrence = occurrence(note);
+        let (counted, event) = recent.look(&occurrence, at(second));
+        let event = event.unwrap_or_else(|| occurrence.first(&counted, "a", at(second)));
+        recent.remember(&occurrence, counted, event.clone());
+        (event.note.unwrap_or_default(), event.series.map_or(1, |series| series.count))
+    }
+
     #[test]
     fn what_says_the_same_is_counted_together_and_what_says_something_else_is_told() {
         let mut recent = Recent::default();
-        let one = occurrence("hour 25");
-        assert_eq!(recent.again(&one, at(0)), None);
-        recent.remember(&one, one.first("a", at(0)));
-        assert_eq!(recent.again(&occurrence("month 13"), at(1)), None, "another problem is another Event");
-        let twice = recent.again(&one, at(100)).expect("it happened before");
-        assert_eq!(twice.series.as_ref().map(|series| series.count), Some(2));
-        recent.remember(&one, twice);
-        let thrice = recent.again(&one, at(459)).and_then(|event| event.series);
-        assert_eq!(thrice.map(|series| series.count), Some(3), "within six minutes of the second");
-        assert_eq!(recent.again(&one, at(461)), None, "after a time it is told anew");
+        for (note, second, times) in [
+            ("hour 25", 0, 1),
+            ("month 13", 1, 1),
+            ("hour 25", 100, 2),
+            ("hour 25", 459, 3),
+            ("month 13", 460, 1),
+            ("hour 25", 900, 1),
+        ] {
+            assert_eq!(published(&mut recent, note, second), (note.to_owned(), times), "after {second} s");
+        }
+    }
+
+    #[test]
+    fn of_many_that_say_something_else_each_the_rest_is_counted_together() {
+        let mut recent = Recent::default();
+        let told: Vec<_> = (0..60).map(|number| published(&mut recent, &format!("request {number}"), number)).collect();
+        assert!(told[..MOST_NOTES].iter().all(|(_, times)| *times == 1), "{told:?}");
+        assert_eq!(told[32], ("others like the last ones, such as: request 32".to_owned(), 1));
+        assert_eq!(told[59], ("others like the last ones, such as: request 32".to_owned(), 28));
+        assert_eq!(published(&mut recent, "request 3", 61).1, 2);
+        assert_eq!(recent.0.values().map(Vec::len).sum::<usize>(), MOST_NOTES + 1);
     }
 
     #[test]
     fn notes_and_names_are_as_long_as_the_api_server_takes_them() {
         let mut long = occurrence(&"ü".repeat(2_000));
         long.object.name = Some("n".repeat(253));
-        let event = long.first("a", at(0));
+        let event = long.first(&Counted::Note(long.note.clone()), "a", at(0));
         let note = event.note.expect("a note");
         assert!(note.len() <= 1_024 && note.ends_with("ü…"), "{}", note.len());
         assert!(event.metadata.name.is_some_and(|name| name.len() <= 253));

@@ -15,7 +15,7 @@ pub struct PoolSchedule {
     #[schemars(length(max = 128))]
     #[x_kube(
         validation = Rule::new(format!("self.matches('{FIVE}')"))
-            .message("cron must have five fields (minute, hour, day of the month, month, day of the week), such as 0 8 * * 1-5; @daily and the like are not known"),
+            .message("cron must have five fields (minute, hour, day of the month, month, day of the week), such as 0 8 * * 1-5; nicknames are not known, so write 0 0 * * * for @daily"),
         validation = minute(), validation = hour(), validation = day_of_month(), validation = month(), validation = day_of_week()
     )]
     pub cron: String,

@@ -115,7 +115,7 @@ async fn each_schedule_with_an_error_has_an_event_and_one_that_was_mended_is_not
         "[name=one].timeZone: \"Europe/Atlantis\" is no name of the IANA time zone database",
         "[name=two].cron: \"0 8 30 2 *\" never comes",
     ];
-    eventually_within(Duration::from_secs(60), "an Event for each problem", async || {
+    eventually_within(Duration::from_mins(1), "an Event for each problem", async || {
         let pool = walk.get::<InstancePool>(POOL).await;
         let (message, story) = (condition(&pool, "SchedulesValid").2, told(&walk).await);
         let present = story.iter().filter(|line| *line == "Warning ScheduleInvalid: as above").count();
