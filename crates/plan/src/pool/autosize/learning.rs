@@ -25,6 +25,8 @@ pub struct Learning {
     last_ready: Option<Timestamp>,
     /// When what was learnt was last put into a status, or learning began; and the claims until then.
     recorded: Option<(Timestamp, u64)>,
+    /// Whether that was enough for a size.
+    recorded_size: bool,
     /// What is to be written, until the status has it: not every pass writes one.
     unwritten: Option<String>,
 }
@@ -73,6 +75,10 @@ impl Lesson {
     }
 }
 
+fn has_size(sizer: &Sizer) -> bool {
+    matches!(sizer.advice(), Advice::Size { .. })
+}
+
 impl Learning {
     /// A claim for the pool came.
     pub const fn claim_came(&mut self) {
@@ -98,7 +104,10 @@ impl Learning {
 
     /// What was learnt. It began, or went on, now.
     pub fn learnt(&mut self, sizer: Sizer, now: Timestamp) {
-        self.recorded = self.recorded.or_else(|| Some((now, sizer.claims())));
+        if self.recorded.is_none() {
+            self.recorded = Some((now, sizer.claims()));
+            self.recorded_size = has_size(&sizer);
+        }
         self.last_ready = self.last_ready.or(Some(now));
         self.sizer = Some(sizer);
     }
@@ -133,8 +142,11 @@ impl Learning {
         if self.unwritten.is_some() && pool.status.as_ref().is_some_and(|status| status.learnt == self.unwritten) {
             self.unwritten = None;
         }
-        if due {
+        // Without this the next process would take the size back.
+        let first_size = has_size(sizer) && !self.recorded_size;
+        if due || first_size {
             self.recorded = Some((now, sizer.claims()));
+            self.recorded_size = has_size(sizer);
             self.unwritten = Some(sizer.record());
         }
         Some(Finding {

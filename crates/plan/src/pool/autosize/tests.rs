@@ -216,6 +216,31 @@ fn what_was_learnt_is_to_be_written_until_the_status_has_it() {
 }
 
 #[test]
+fn the_first_size_is_written_with_what_it_was_learnt_from() {
+    let at = |seconds: i64| jiff::Timestamp::from_millisecond(BEGIN + seconds * SECOND).unwrap();
+    let mut pool: InstancePool =
+        serde_json::from_value(json!({ "metadata": { "name": "ci" }, "spec": pool(json!({})), "status": {} })).unwrap();
+    let mut learning = Learning::default();
+    let mut sizer = learning.lesson(&pool, None).unwrap().learn(at(0));
+    (0..3).for_each(|_| sizer.took(20_000));
+    sizer.learn_with_measured_lead();
+    learning.learnt(sizer, at(0));
+    let second = (1..10_000).find(|second| {
+        if second % 20 == 0 {
+            learning.claim_came();
+        }
+        let finding = learning.look(&pool, &[], at(*second)).unwrap();
+        let found = matches!(finding.advice, Advice::Size { .. });
+        if found {
+            pool.status.as_mut().unwrap().learnt.clone_from(&finding.record);
+        }
+        found
+    });
+    let next = Learning::default().lesson(&pool, None).unwrap().learn(at(second.unwrap() + 1));
+    assert!(matches!(next.advice(), Advice::Size { .. }), "{:?}", next.advice());
+}
+
+#[test]
 fn another_lead_time_is_learnt_by_a_lesson_and_not_within_a_pass() {
     let at = |seconds: i64| jiff::Timestamp::from_millisecond(BEGIN + seconds * SECOND).unwrap();
     let pool: InstancePool =

@@ -1,13 +1,22 @@
 //! What `autosize` saves: for each trace in a folder its idle hours and misses, beside those of a fixed size that is chosen with
 //! hindsight, and of a loop of 60 s, both with no more misses. `make bench-sizing TRACES=DIR`; drawn claims where none is given.
 
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "times and counts of a trace are far below 2^52"
+)]
+
+#[path = "../common/mod.rs"]
 mod common;
+mod hindsight;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use bullpen_simulate::{
-    Arrival, Bursts, Case, CloudModel, Outcome, Policy, SECOND, bursts, from_csv, loop_size, poisson, run, svg,
+    Arrival, Bursts, Case, CloudModel, HOUR, Micros, Outcome, Policy, SECOND, bursts, from_csv, loop_size, poisson,
+    run, svg,
 };
 use serde_json::{Value, json};
 
@@ -21,6 +30,8 @@ const MOST: i32 = 4_000;
 fn main() {
     let out = std::env::var_os("OUT").filter(|folder| !folder.is_empty()).map(PathBuf::from);
     let mut page = String::from(HEAD);
+    let bounds: String = traces().iter().map(|(name, trace)| of_spans(name, trace)).collect();
+    println!("{BOUNDS}{bounds}");
     for (name, trace) in traces() {
         let cases = compare(&name, &trace);
         page.push_str(&rows(&name, trace.len(), &cases));
@@ -31,6 +42,7 @@ fn main() {
         }
     }
     if let Some(out) = &out {
+        let _ = write!(page, "{BOUNDS}{bounds}");
         for (name, _) in traces() {
             let _ = writeln!(page, "\n![{name}: what hits cost, and machines over time]({name}.svg)");
         }
@@ -43,6 +55,26 @@ const HEAD: &str = "# What autosize saves\n\nWritten by `make bench-sizing TRACE
     [sizing](../sizing.md#autosize). Machines boot in 72 to 108 s, the cloud is listed every 5 s.\nSizes beside those with \
     1 % misses show what other hit rates cost.\n\n\
     | trace | claims | policy | size | misses | idle hours | all hours |\n|---|---|---|---|---|---|---|\n";
+
+/// How the table of the best sizes of spans begins.
+const BOUNDS: &str = "\nThe best size of each span of the trace, chosen with hindsight. Computed and not played: a claim takes a \
+    ready machine, and the next one is ready 95 s later.\n\n\
+    | trace | a size for each | misses | idle hours |\n|---|---|---|---|\n";
+
+/// A line for each length of spans.
+fn of_spans(name: &str, trace: &[Arrival]) -> String {
+    let lead = (CloudModel::default().boot.mean() as Micros) * SECOND + LISTED_WITHIN;
+    let spans =
+        [("trace", Micros::MAX), ("day", 24 * HOUR), ("hour", HOUR), ("10 minutes", HOUR / 6), ("minute", HOUR / 60)];
+    let row = |(span, length)| {
+        let best = hindsight::best(trace, lead, length, 1.0);
+        format!("| {name} | {span} | {:.2} % | {:.0} |\n", best.misses, best.idle_hours)
+    };
+    spans.into_iter().map(row).collect()
+}
+
+/// A machine that is up is seen at the next list of the cloud.
+const LISTED_WITHIN: Micros = 5 * SECOND;
 
 /// A line of the table for each case.
 fn rows(name: &str, claims: usize, cases: &[Case]) -> String {
