@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build image test-image release deny lint-packaging test test-aws test-openstack test-cloud-init test-machine test-upgrade demo demo-install model chaos chaos-arvados bench bench-health bench-scale bench-simulate bench-sizing play-trace check-cost fmt lint crds deploy \
+.PHONY: help build image test-image release deny lint-packaging test test-aws test-openstack test-cloud-init test-machine test-upgrade demo demo-install model chaos chaos-arvados bench bench-health bench-scale bench-simulate bench-sizing play-trace play-crowd check-cost fmt lint crds deploy \
 	generated check-generated ci
 
 help: ## List the targets
@@ -109,6 +109,9 @@ bench-sizing: ## Compare autosize with other policies, on the CSV files of a fol
 
 play-trace: ## Play a trace against a pool that sizes itself, so many times as fast (TRACE=FILE HOURS=24 SPEED=60): HOURS / SPEED
 	TRACE="$(abspath $(TRACE))" HOURS="$(HOURS)" SPEED="$(SPEED)" $(CARGO) test --test cluster a_day_of_a_trace -- --ignored --nocapture
+
+play-crowd: ## Play 2,000 claims in two minutes against a pool that sizes itself; prints the processor time for each
+	$(CARGO) test --test cluster a_crowd_of_claims -- --ignored --nocapture
 
 fmt: ## Format the code
 	$(CARGO) fmt

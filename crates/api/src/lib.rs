@@ -26,10 +26,11 @@ pub use conditions::{
     ConditionType, ConditionValue, ErrorClass, EventAction, Reason, condition_is_true, find_condition, set_condition,
 };
 pub use instance_pool::{
-    AfterReset, Autosize, AutosizeMode, EffectiveTarget, Health, HealthProbe, HeartbeatProbe, HttpGetReadiness,
-    HttpScheme, InstancePool, InstancePoolSpec, InstancePoolStatus, LaunchConfigInUse, LifecycleClass, MemberCounts,
-    NextTarget, PhoneHomeReadiness, PoolLaunchConfig, PoolSchedule, PoolState, ProviderReadiness, Provisioning,
-    Readiness, Reuse, Standby, StandbyMode, TargetSource, TcpSocketReadiness, Template,
+    AfterReset, Autosize, AutosizeMode, EffectiveTarget, FailuresInARow, Health, HealthProbe, HeartbeatProbe,
+    HttpGetReadiness, HttpScheme, InstancePool, InstancePoolSpec, InstancePoolStatus, LaunchConfigInUse,
+    LifecycleClass, MemberCounts, NextTarget, PhoneHomeReadiness, PoolLaunchConfig, PoolSchedule, PoolState,
+    ProviderReadiness, Provisioning, Readiness, Reuse, Standby, StandbyFailures, StandbyMode, TargetSource,
+    TcpSocketReadiness, Template,
 };
 pub use launch_config::{
     AwsAssumeRole, AwsBlockDevice, AwsLaunchTemplate, AwsProviderConfig, AwsTenancy, ClaimedOrphan, HOURLY_PRICE_AUTO,

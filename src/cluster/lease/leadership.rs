@@ -1,7 +1,10 @@
 //! Whether this process may act; checked right before every create, terminate and delete call.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bullpen_plan::operator::election::{Boottime, may_act};
@@ -63,6 +66,20 @@ impl Leadership {
         if self.may_act() { Ok(()) } else { Err(NotLeading) }
     }
 
+    /// Makes a call that must not begin late: before each of its steps, the lease is checked. A call may first have to connect, and
+    /// a process that was suspended meanwhile would send it when another leads.
+    ///
+    /// # Errors
+    /// When this process leads no more before the call is answered.
+    pub async fn guard<T>(&self, call: impl Future<Output = T>) -> Result<T, NotLeading> {
+        let mut call = pin!(call);
+        poll_fn(|context| match self.check() {
+            Ok(()) => call.as_mut().poll(context).map(Ok),
+            Err(lost) => Poll::Ready(Err(lost)),
+        })
+        .await
+    }
+
     fn may_act_at(&self, now: Boottime) -> bool {
         match self.0.renewed.load(Ordering::SeqCst) {
             OVER => false,
@@ -89,6 +106,23 @@ mod tests {
         assert!(!leadership.may_act_at(sent.after(Duration::from_secs(10))));
         leadership.clone().renewed(sent.after(Duration::from_secs(2)));
         assert!(leadership.may_act_at(sent.after(Duration::from_secs(10))));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_waits_for_its_connection_while_the_term_ends_is_not_sent() {
+        let leadership = Leadership::acquired(boottime());
+        assert_eq!(leadership.guard(std::future::ready(7)).await, Ok(7));
+        let (connected, connection) = tokio::sync::oneshot::channel::<()>();
+        let mut sent = false;
+        let call = leadership.guard(async {
+            let _ = connection.await;
+            sent = true;
+        });
+        let (answer, ()) = tokio::join!(call, async {
+            leadership.end();
+            connected.send(()).expect("it is waited for");
+        });
+        assert_eq!((answer, sent), (Err(NotLeading), false));
     }
 
     #[test]

@@ -396,7 +396,10 @@ async fn fail(controller: &MemberController, gathered: &Gathered, broken: Member
         let launch_config = convert::launch_config_of(&gathered.member);
         controller.launch_health.failed(&launch_config, class, &message, never_ready);
     }
-    remember_failure(controller, gathered, broken);
+    if broken == MemberFailure::Unhealthy {
+        // The write of the failure wakes the pool, which has to know by then.
+        controller.health.failed(&gathered.uid(), &pool);
+    }
     record_errored(controller, &gathered.member, class, &message).await?;
     match broken {
         MemberFailure::Interrupted => controller.common.metrics.interruption_notice(&pool.namespace, &pool.name),
@@ -406,22 +409,6 @@ async fn fail(controller: &MemberController, gathered: &Gathered, broken: Member
         _ => {}
     }
     Ok(())
-}
-
-/// Tells the pool's decisions of a failure. The write of the failure wakes the pool, which has to know by then.
-fn remember_failure(controller: &MemberController, gathered: &Gathered, broken: MemberFailure) {
-    let (member, pool) = (&gathered.member, convert::pool_of(&gathered.member));
-    if broken == MemberFailure::Unhealthy {
-        controller.health.failed(&gathered.uid(), &pool);
-    } else if matches!(broken.class(), ErrorClass::StopFailed | ErrorClass::StartFailed) {
-        let now = clock::now();
-        let found = controller.common.cluster.with(|state| state.pools.get(&pool).cloned());
-        let cooldown = found.map_or(0, |pool| pool.spec.provisioning.cooldown_seconds);
-        let of_pool = (pool.name.as_str(), SignedDuration::from_secs(cooldown.into()));
-        controller.pool_memories.of(&pool, &member.spec.pool_ref.uid, |memory| {
-            memory.standby.failed(&member.spec.placement.launch_config, broken.class(), of_pool, now);
-        });
-    }
 }
 
 /// Records that a member failed.

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bullpen_api::{
-    ErrorClass, EventAction, InstancePool, LaunchConfig, MemberState, PoolLaunchConfig, PoolMember, Reason,
+    ErrorClass, EventAction, InstancePool, LaunchConfig, LaunchConfigInUse, MemberState, PoolLaunchConfig, PoolMember,
+    Reason,
 };
 use bullpen_plan::CreateRate;
 use bullpen_plan::launch::breaker::{Phase, Rules};
@@ -16,12 +17,14 @@ use bullpen_plan::launch::placement::LaunchConfigView;
 use bullpen_plan::launch::refusals::{ActiveRefusal, Gate, Place};
 use bullpen_plan::launch::trial::{FAILURES, MemberProof, Trial};
 use bullpen_plan::pool::provisioning::{Cap, LaunchConfigHealth, Refusal};
+use bullpen_plan::pool::standby::Failures;
 use bullpen_plan::pool::template::UsableLaunchConfig;
 use bullpen_plan::pool::view::unanswered_at;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::memory::PoolMemory;
+use super::standby;
 use crate::cloud::Cloud;
 use crate::controllers::convert;
 use crate::controllers::convert::place_of;
@@ -78,6 +81,10 @@ pub fn launch_options(moment: Moment<'_>, memory: &mut PoolMemory, usable: &[Usa
         }
         in_use
     });
+    match &pool.spec.standby {
+        Some(_) => memory.standby.retain(|name| pool.spec.launch_configs.iter().any(|entry| entry.name == name)),
+        None => memory.standby = Failures::default(),
+    }
     let mut launch_options = LaunchOptions::default();
     for config in usable {
         launch_options.add(moment, memory, config);
@@ -93,6 +100,7 @@ impl LaunchOptions {
         let threshold = pool.spec.provisioning.failure_threshold;
         let opened_before = memory.trials.get(&config.name).map(|trial| trial.breaker.has_opened(threshold));
         let mine = Mine::of(state, pool, &config.name);
+        let standby = standby::observe(&mine.members, memory, pool, config);
         let trial = observe(&mine, memory, pool, config);
         let allowed = trial.allowance(threshold, now);
         let place = place_of(launch_config, &config.template_hash);
@@ -126,7 +134,7 @@ impl LaunchOptions {
         }
         self.states.push((config.name.clone(), breaker_state(trial.breaker.phase(threshold, now))));
         self.health.push(LaunchConfigHealth {
-            recorded: trial.recorded(&config.name),
+            recorded: LaunchConfigInUse { standby, ..trial.recorded(&config.name) },
             breaker_open: opened,
             paused: config.paused,
             weightless: config.weight == 0,

@@ -144,11 +144,11 @@ pub async fn reconcile(controller: Arc<PoolController>, key: ObjectKey) -> Outco
     };
     finish_deletion(&controller, &key).await?;
     deleted?;
-    switched?;
+    let unseen = switched?;
     let resync = now.checked_add(RESYNC).ok();
     let read_again = user_data::read_again_at(&controller.common, &controller.ssh_keys, &pool, now);
     let planned = earliest(earliest(pass.plan.look_again_at, pass.next_end), pass.refused_until);
-    let planned = earliest(planned, pass.finding.and_then(|finding| finding.look_again_at));
+    let planned = earliest(earliest(planned, unseen), pass.finding.and_then(|finding| finding.look_again_at));
     Ok(earliest(earliest(resync, read_again), earliest(planned, status_due)))
 }
 

@@ -4,16 +4,18 @@
 
 use std::sync::Arc;
 
-use bullpen_api::{InstancePool, MemberState, PoolMember, StandbyMode};
+use bullpen_api::{InstancePool, MemberState, PoolMember, StandbyFailures, StandbyMode};
+use bullpen_plan::launch::breaker::Rules;
 use bullpen_plan::launch::refusals::Gate;
 use bullpen_plan::member;
 use bullpen_plan::member::lifecycle::PowerCalls;
-use bullpen_plan::pool::standby::{Failures, Power, StandbyTier};
+use bullpen_plan::pool::standby::{Failures, Power, StandbyTier, proofs};
 use bullpen_plan::pool::template::UsableLaunchConfig;
 use futures::{StreamExt, stream};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tracing::info;
 
+use super::memory::PoolMemory;
 use super::write_back::WRITES_AT_ONCE;
 use crate::clock;
 use crate::cluster::Written;
@@ -23,6 +25,9 @@ use crate::provider::InstancePhase;
 use crate::runtime::failure::Failure;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
+
+/// When to look again for a machine that is to be stopped and that the last list does not show as running.
+const UNSEEN: SignedDuration = SignedDuration::from_secs(2);
 
 /// Members whose machines are to be started or stopped.
 #[derive(Debug, Default)]
@@ -61,6 +66,40 @@ pub fn tier(
     })
 }
 
+/// Records what the members of a launch config prove by now about its stops and starts. New failures are counted, and marked as
+/// not yet in the pool's status. Returns what belongs there.
+pub fn observe(
+    members: &[&Arc<PoolMember>],
+    memory: &mut PoolMemory,
+    pool: &InstancePool,
+    config: &UsableLaunchConfig,
+) -> Option<Box<StandbyFailures>> {
+    let mode = pool.spec.standby.as_ref()?.mode;
+    let in_status = pool.status.as_ref().map(|status| status.launch_configs.as_slice()).unwrap_or_default();
+    let recorded = in_status.iter().find(|entry| entry.name == config.name);
+    let recorded = recorded.filter(|entry| entry.template_hash == config.template_hash);
+    let recorded = recorded.and_then(|entry| entry.standby.as_deref());
+    memory.standby.begin(&config.name, (&config.template_hash, mode), recorded);
+    let mut new = Vec::new();
+    for member in members.iter().filter(|member| member.spec.template_hash == config.template_hash) {
+        let Some(status) = &member.status else { continue };
+        for (_, proof) in proofs(status).filter(|(of, _)| *of == mode) {
+            if proof.is_failure() {
+                let uid = convert::uid(member.as_ref());
+                if convert::deleting(member.as_ref()) || !memory.counted.insert(uid.clone()) {
+                    continue;
+                }
+                memory.unrecorded.insert(uid);
+            }
+            new.push(proof);
+        }
+    }
+    let seed = format!("{}/{}/standby", convert::uid(pool), config.name);
+    let cooldown = SignedDuration::from_secs(i64::from(pool.spec.provisioning.cooldown_seconds));
+    memory.standby.learn(&config.name, new, Rules { threshold: 1, cooldown, seed: &seed });
+    memory.standby.recorded(&config.name).map(Box::new)
+}
+
 /// What the machine of a member can do for the standby tier: a ready one may be stopped, a standby one started.
 pub fn power(
     controller: &PoolController,
@@ -78,28 +117,35 @@ pub fn power(
         Gate::Closed(until) => Some(until),
         Gate::Wait | Gate::Open | Gate::Probe => None,
     };
-    let ran_before = convert::came(member) > convert::created(member);
-    Power { can_stop: cloud.provider().can_stop(&config.spec, mode), refused_until, ran_before }
+    Power {
+        can_stop: cloud.provider().can_stop(&config.spec, mode),
+        refused_until,
+        ran_before: convert::came(member) > convert::created(member),
+        from_standby: member.status.as_ref().is_some_and(|status| status.standby.is_some()),
+    }
 }
 
 /// Writes which machines are to be started and stopped. A member that changed meanwhile, such as one that a claim got, is left
-/// as it is.
-pub async fn write(controller: &PoolController, switches: &Switches) -> Result<(), Failure> {
+/// as it is. Returns when to look again, if the last list does not show a machine that is to be stopped.
+pub async fn write(controller: &PoolController, switches: &Switches) -> Result<Option<Timestamp>, Failure> {
     let now = clock::now();
+    let mut unseen = None;
     let mut members = Vec::new();
     for member in &switches.starts {
         members.push(member::status::starting(member, now));
     }
     for member in &switches.stops {
-        let last = last_start(controller, member);
-        members.extend(last.map(|last| member::status::stopping(member, switches.mode, last, now)));
+        match last_start(controller, member) {
+            Some(last) => members.push(member::status::stopping(member, switches.mode, last, now)),
+            None => unseen = now.checked_add(UNSEEN).ok(),
+        }
     }
     let mut writes = stream::iter(members).map(|member| switch(controller, member)).buffer_unordered(WRITES_AT_ONCE);
     let mut worst = Ok(());
     while let Some(answer) = writes.next().await {
         worst = worst.and(answer);
     }
-    worst
+    worst.map(|()| unseen)
 }
 
 async fn switch(controller: &PoolController, member: PoolMember) -> Result<(), Failure> {

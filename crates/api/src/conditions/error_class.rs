@@ -36,10 +36,10 @@ string_enum! {
         ResetRefused,
         /// The cloud did not show in time that the used machine was reset.
         ResetTimeout,
-        /// The cloud refused to stop the machine for the standby tier, did not show it stopped in time, or shows that somebody
-        /// else has started it.
+        /// The cloud refused to stop the machine for the standby tier, or did not show it stopped in time.
         StopFailed,
-        /// The cloud refused to start the stopped machine, or did not show it running in time.
+        /// The cloud refused to start the stopped machine, did not show it running in time, or shows that somebody else has
+        /// started it.
         StartFailed,
     }
 }

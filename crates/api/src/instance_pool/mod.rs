@@ -26,7 +26,7 @@ pub use readiness::{
 };
 pub use reuse::{AfterReset, Reuse};
 pub use schedule::{NextTarget, PoolSchedule};
-pub use standby::{Standby, StandbyMode};
+pub use standby::{FailuresInARow, Standby, StandbyFailures, StandbyMode};
 
 /// How many warm machines are wanted, and where and how to buy them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -471,4 +471,7 @@ pub struct LaunchConfigInUse {
     /// The last failure of those that consecutiveFailures counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<RecordedError>,
+    /// What failed of its stops and starts for the standby tier. Absent if nothing did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<Box<StandbyFailures>>,
 }

@@ -1,8 +1,11 @@
 //! Stopped machines behind the ready ones.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::RecordedError;
 
 /// A second, cheaper tier: machines that were ready once and are stopped until the pool needs them.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,4 +39,35 @@ impl StandbyMode {
             Self::Hibernated => "hibernated",
         }
     }
+}
+
+/// The machines of a launch config that could not be stopped for the standby tier, or did not come back from it, in a row. Either
+/// is absent once one is stopped or has come back.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StandbyFailures {
+    /// How they were stopped. With another `spec.standby.mode`, it begins anew.
+    #[serde(default)]
+    pub mode: StandbyMode,
+    /// Stops that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stops: Option<FailuresInARow>,
+    /// Machines that could not be started, were not ready after their start, or were gone or started by others while stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts: Option<FailuresInARow>,
+}
+
+/// Failures since the last success, and the pause that follows from them.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailuresInARow {
+    /// How many there were; those in a pause count once.
+    #[serde(default)]
+    pub consecutive_failures: i32,
+    /// Nothing is bought or stopped for the standby tier by this launch config before this time; after it, one machine at a
+    /// time is tried.
+    #[serde(deserialize_with = "crate::moments::moment")]
+    pub open_until: MicroTime,
+    /// The last failure.
+    pub last_failure: RecordedError,
 }

@@ -31,6 +31,12 @@ impl LaunchConfigView {
         Self { name: name.to_owned(), weight: 100, members: 0, room: None, ramp: None, unavailable_until: None }
     }
 
+    /// It with room for no more than so many.
+    #[must_use]
+    pub fn with_room(&self, most: Option<i64>) -> Self {
+        Self { room: [self.room, most].into_iter().flatten().min(), ..self.clone() }
+    }
+
     fn open(&self, now: Timestamp) -> bool {
         self.weight > 0
             && self.room.is_none_or(|room| room > 0)

@@ -1,5 +1,7 @@
 //! What sizing, recycling and rollouts need to know of a pool and its members.
 
+use std::collections::BTreeMap;
+
 use bullpen_api::{Disruption, PoolState, Recycle, Rollout, StandbyMode};
 use jiff::{SignedDuration, Timestamp};
 
@@ -46,12 +48,21 @@ pub struct StandbyTier {
     pub launch_configs: Vec<String>,
     /// Whether the pool has launch configs that can be used at all.
     pub usable: bool,
-    /// Nothing is bought or stopped for the tier before this time, because a machine could not be stopped or started.
-    pub not_before: Option<Timestamp>,
-    /// No machine could be stopped since one could not be stopped or started: one at a time is tried.
-    pub tries_one: bool,
-    /// The launch configs whose last machine that was to be stopped could not be.
-    pub failing: Vec<String>,
+    /// Those of `launch_configs` whose last machine could not be stopped, or did not come back.
+    pub failing: BTreeMap<String, Failing>,
+}
+
+/// How a launch config fails whose machines cannot be stopped for the standby tier, or do not come back from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// Stops that failed in a row.
+    pub stops: i32,
+    /// Machines in a row that did not come back.
+    pub starts: i32,
+    /// Nothing is bought or stopped for the tier by it before this time; then one machine at a time is tried.
+    pub not_before: Timestamp,
+    /// The class of the last failure.
+    pub class: String,
 }
 
 /// What a member's machine can do for the standby tier.
@@ -63,6 +74,8 @@ pub struct Power {
     pub refused_until: Option<Timestamp>,
     /// Whether it ran before its present boot, which follows a start or a reset. A start of another one would be no sooner.
     pub ran_before: bool,
+    /// Whether its last boot was a start from standby.
+    pub from_standby: bool,
 }
 
 /// What a decision needs to know of a member.

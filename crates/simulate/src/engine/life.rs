@@ -169,6 +169,7 @@ impl World<'_> {
         if FAILURES.contains(&failure.class()) {
             self.buyer.failed(config, &uid, failure.class().as_str(), self.now);
         }
+        self.came_back(number, Some(failure.class()));
         self.members.bill(number, Some(Activity::Ending));
         self.members.stand(number, Some(Standing::Errored));
         self.changed = true;
@@ -181,6 +182,7 @@ impl World<'_> {
         }
         self.autosizer.ready(self.now - member.bills_since.unwrap_or(member.created));
         self.buyer.ready(member.config, self.now);
+        self.came_back(number, None);
         self.members.set_ready(number, Some(self.now));
         self.members.bill(number, Some(Activity::Idle));
         self.members.stand(number, Some(Standing::Ready));

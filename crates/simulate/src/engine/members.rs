@@ -91,7 +91,12 @@ impl Member {
                 unit: SignedDuration::from_micros(unit),
             }),
             launch_config_ends: false,
-            power: Power { can_stop: of.can_stop, refused_until: None, ran_before: self.uses > 0 || self.started },
+            power: Power {
+                can_stop: of.can_stop,
+                refused_until: None,
+                ran_before: self.uses > 0 || self.started,
+                from_standby: self.started,
+            },
         }
     }
 }

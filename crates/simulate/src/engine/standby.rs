@@ -1,8 +1,10 @@
 //! Stops of ready machines for the standby tier, and their starts.
 
-use bullpen_api::ErrorClass;
+use bullpen_api::{ErrorClass, RecordedError, micro_time};
+use bullpen_plan::launch::breaker::Rules;
+use bullpen_plan::pool::standby::Proof;
 use bullpen_plan::pool::view::Standing;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::World;
 use super::members::Activity;
@@ -39,14 +41,24 @@ impl World<'_> {
     pub(super) fn rests(&mut self, number: usize) {
         if self.members.all[number].standing == Some(Standing::Stopping) {
             self.members.stand(number, Some(Standing::Standby));
-            let name = &self.members.configs[self.members.all[number].config].name;
-            self.standby_failures.stopped(name, timestamp(self.now));
-            self.heed_failures();
+            self.standby_proves(number, Proof::Stopped(timestamp(self.now)));
             self.changed = true;
         }
     }
 
-    fn heed_failures(&mut self) {
+    /// What a member that came back from standby, or did not, proves.
+    pub(super) fn came_back(&mut self, number: usize, failure: Option<ErrorClass>) {
+        if self.members.all[number].started {
+            let time = timestamp(self.now);
+            let proof = failure.map_or(Proof::Back(time), |class| Proof::NotBack(error(class, time)));
+            self.standby_proves(number, proof);
+        }
+    }
+
+    fn standby_proves(&mut self, number: usize, proof: Proof) {
+        let cooldown = SignedDuration::from_secs(i64::from(self.setup.pool.provisioning.cooldown_seconds));
+        let name = &self.members.configs[self.members.all[number].config].name;
+        self.standby_failures.learn(name, vec![proof], Rules { threshold: 1, cooldown, seed: &self.setup.name });
         let tier = std::mem::take(&mut self.members.view.standby);
         self.members.view.standby = self.standby_failures.heeded(tier);
     }
@@ -98,13 +110,14 @@ impl World<'_> {
                 self.machines.refused += 1;
                 let (config, uid) = (self.members.all[number].config, self.members.all[number].uid.clone());
                 self.buyer.refused(config, &uid, &error, (self.now, self.now));
-                let cooldown = SignedDuration::from_secs(i64::from(self.setup.pool.provisioning.cooldown_seconds));
-                let (name, of_pool) = (&self.members.configs[config].name, (self.setup.name.as_str(), cooldown));
-                self.standby_failures.failed(name, ErrorClass::StartFailed, of_pool, timestamp(self.now));
-                self.heed_failures();
+                self.came_back(number, Some(ErrorClass::StartFailed));
                 self.members.stand(number, Some(Standing::Errored));
                 self.changed = true;
             }
         }
     }
+}
+
+fn error(class: ErrorClass, time: Timestamp) -> RecordedError {
+    RecordedError { class: class.as_str().to_owned(), message: String::new(), time: micro_time(time) }
 }

@@ -7,7 +7,6 @@ use tracing::{info, warn};
 
 use super::reset;
 use crate::clock;
-use crate::controllers::convert;
 use crate::controllers::member::MemberController;
 use crate::controllers::member::actions::record_refusal;
 use crate::controllers::member::gather::Gathered;
@@ -54,11 +53,13 @@ async fn switch(
         }
     });
     let (provider, mode) = (gathered.cloud.provider(), member::status::mode(&gathered.member));
-    let answer = if stops {
-        gathered.cloud.call_admitted(operation, provider.stop(&id, mode)).await
-    } else {
+    let call = async {
+        if stops {
+            return gathered.cloud.call_admitted(operation, provider.stop(&id, mode)).await;
+        }
         gathered.cloud.call_admitted(operation, provider.start(&id, mode)).await.map(|()| StopAnswer::Accepted)
     };
+    let answer = controller.term.leadership.guard(call).await?;
     if let Ok(StopAnswer::NotYet { message }) = &answer {
         info!(member = %gathered.key(), instance = %id, call = ?operation, message, "not accepted yet");
         change(&|calls| calls.unanswered_at = before);
@@ -105,9 +106,5 @@ async fn record_standby(controller: &MemberController, gathered: &Gathered) -> R
     let last_start = gathered.sighting.instance.as_ref().map(|instance| instance.last_start());
     let done = member::status::on_standby(&gathered.member, last_start, clock::now());
     controller.common.writes.update_status_when_idle(&done).await?;
-    let (member, pool) = (&gathered.member, convert::pool_of(&gathered.member));
-    controller.pool_memories.of(&pool, &member.spec.pool_ref.uid, |memory| {
-        memory.standby.stopped(&member.spec.placement.launch_config, clock::now());
-    });
     Ok(())
 }

@@ -57,7 +57,8 @@ async fn ask(controller: &MemberController, gathered: &Gathered) -> Result<(), F
     };
     change(&|reset| reset.asked_at = reset.asked_at.or(Some(began)));
     let call = gathered.cloud.provider().reset(&request);
-    let answer = gathered.cloud.call_admitted(ProviderOperation::Reset, call).await;
+    let call = gathered.cloud.call_admitted(ProviderOperation::Reset, call);
+    let answer = controller.term.leadership.guard(call).await?;
     let Err(error) = answer else {
         info!(member = %gathered.key(), instance = %request.id, uses, "the reset was accepted");
         change(&|reset| reset.accepted = true);

@@ -233,6 +233,14 @@ impl Operator {
         self.process().signal("CONT");
     }
 
+    /// The processor time that its present run has used.
+    pub(crate) fn processor_time(&mut self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process().id())).expect("it runs");
+        // The name in parentheses may have spaces; utime and stime, in hundredths of a second, are the 12th and 13th field after it.
+        let fields = stat.rsplit_once(')').expect("a stat line").1.split_whitespace().skip(11).take(2);
+        Duration::from_millis(fields.map(|ticks| ticks.parse::<u64>().expect("a number of ticks") * 10).sum())
+    }
+
     /// Whether its present run has not ended.
     pub(crate) fn is_running(&mut self) -> bool {
         self.process().is_running()

@@ -1,6 +1,9 @@
 //! Stopped machines behind the ready ones: when they are filled and started, and what comes of failures.
 
+mod failing;
 mod fills;
+mod leaders;
+mod lists;
 mod troubles;
 
 use bullpen_api::{InstancePool, MemberState, PoolMember};
@@ -32,6 +35,16 @@ async fn rests_with(walk: &Walk, ready: usize, standby: usize) -> Vec<PoolMember
         } else {
             Err(format!("{seen:?}, {moves:?}"))
         }
+    })
+    .await
+}
+
+/// Waits until a member is in this state.
+async fn member_in(walk: &Walk, state: MemberState) -> PoolMember {
+    eventually(&format!("a member is {}", state.as_str()), async || {
+        let members = walk.list::<PoolMember>().await;
+        let seen: Vec<_> = members.iter().map(|member| state_of(member).as_str()).collect();
+        members.into_iter().find(|member| state_of(member) == state).ok_or(format!("{seen:?}"))
     })
     .await
 }

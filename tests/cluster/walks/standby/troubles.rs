@@ -5,19 +5,9 @@ use bullpen_simcloud::ledger::{Method, State};
 use bullpen_simcloud::wire::Phase;
 use serde_json::{Value, json};
 
-use super::{pool, rests_with, state_of};
+use super::{member_in, pool, rests_with, state_of};
 use crate::harness::objects::{POOL, condition, machine, machine_of};
-use crate::harness::{Operator, Walk, eventually};
-
-/// Waits until a member is in this state.
-async fn member_in(walk: &Walk, state: MemberState) -> PoolMember {
-    eventually(&format!("a member is {}", state.as_str()), async || {
-        let members = walk.list::<PoolMember>().await;
-        let seen: Vec<_> = members.iter().map(|member| state_of(member).as_str()).collect();
-        members.into_iter().find(|member| state_of(member) == state).ok_or(format!("{seen:?}"))
-    })
-    .await
-}
+use crate::harness::{Operator, Walk};
 
 /// The operator is killed once a call has met this fault, and comes back in a mended cloud.
 async fn killed_at(walk: &Walk, operator: &mut Operator, on: &str, fault: Value, name: &str) {
@@ -94,8 +84,12 @@ async fn a_start_without_capacity_ends_the_member_and_another_machine_is_bought(
     let configs = json!([{ "name": "sim" }, { "name": "other" }]);
     walk.set::<InstancePool>(POOL, json!({ "targetSize": 2, "launchConfigs": configs })).await;
     walk.ledger_until("ends it", |ledger| ledger.calls(Method::Terminate) >= 1).await;
-    walk.pool_until(POOL, "has two", |status| status.members.is_some_and(|all| all.ready == 2)).await;
-    assert_eq!(walk.simcloud.ledger().await.bought(), 3, "nothing is bought for the tier so soon after its failure");
+    let filled = rests_with(&walk, 2, 1).await;
+    assert_eq!(
+        filled[0].spec.placement.launch_config, "other",
+        "nothing is bought for the tier in the zone of its failure"
+    );
+    assert_eq!(walk.simcloud.ledger().await.bought(), 4);
     let id = machine(&standby[0]).expect("a machine");
     assert!(walk.list::<PoolMember>().await.iter().all(|member| machine(member) != Some(id)));
     assert_eq!(walk.simcloud.ledger().await.calls(Method::Start), 1);

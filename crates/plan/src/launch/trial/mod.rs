@@ -150,6 +150,7 @@ impl Trial {
             consecutive_failures: self.breaker.failures,
             open_until: self.breaker.open_until.map(micro_time),
             last_failure: self.breaker.last.clone(),
+            standby: None,
         }
     }
 }

@@ -258,8 +258,8 @@ impl MemberFailure {
             Self::Unhealthy => ErrorClass::Unhealthy,
             Self::ResetRefused => ErrorClass::ResetRefused,
             Self::ResetTimeout => ErrorClass::ResetTimeout,
-            Self::StopFailed | Self::StartedByOthers => ErrorClass::StopFailed,
-            Self::StartFailed => ErrorClass::StartFailed,
+            Self::StopFailed => ErrorClass::StopFailed,
+            Self::StartFailed | Self::StartedByOthers => ErrorClass::StartFailed,
         }
     }
 }

@@ -89,7 +89,8 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let staying = with_retired(&pool.members, &recycling.retired);
     let left = count(&staying);
 
-    let unanswered = to_i32(staying.iter().filter(|member| member.is_unanswered(now)).count());
+    let unsure = |member: &&CountedMember| member.is_unanswered(now) || standby::is_doubtful(pool, member);
+    let unanswered = to_i32(staying.iter().filter(unsure).count());
     let supply = left.pending + left.warming + left.ready - unanswered - recycling.surge;
     let waiting = if emptying { 0 } else { pool.waiting };
     let wanted = effective_target.size.saturating_add(waiting);
@@ -97,7 +98,7 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let buying = !pool.deleting && pool.state == PoolState::Active;
     let not_ready = if buying { wanted - left.ready + recycling.surge } else { 0 };
     let starts = standby::starts(pool, (&staying, not_ready), rollout.is_paused(), now);
-    let deficit = (lacking - to_i32(starts.len())).max(0);
+    let deficit = (lacking - standby::sure(pool, &starts)).max(0);
     let (beyond, spare) = (supply + unanswered - wanted, left.ready - recycling.surge - wanted);
     let headroom = (pool.max_size - counts.total).max(0);
     let room = places(pool, counts, &staying, (kept + wanted, deficit - headroom));
@@ -105,10 +106,7 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let fill = if emptying { Fill::default() } else { standby::fill(pool, &staying, &starts, tier, now) };
 
     let to_create = if buying { deficit.max(fill.buy).min(headroom) } else { 0 };
-    let in_flight: Vec<_> = staying.iter().filter(|member| is_in_flight(member)).collect();
-    let configs =
-        pool.launch_configs.iter().filter(|view| deficit > 0 || pool.standby.launch_configs.contains(&view.name));
-    let candidates: Vec<_> = configs.map(|view| candidate(pool, view, &in_flight, now)).collect();
+    let candidates = candidates(pool, &staying, (deficit, &fill), now);
     let placed = placement::place(&candidates, to_create, (waiting - supply).max(0), now);
 
     // Members without an answer that nobody needs any more are given up too, or they would be bought after the outage.
@@ -178,19 +176,30 @@ const fn is_in_flight(member: &CountedMember) -> bool {
     matches!(member.standing, Standing::Warming) || member.takes_slot()
 }
 
+/// The launch configs to buy by: all for a deficit, else those that the standby tier is filled by.
+fn candidates(
+    pool: &PoolView,
+    staying: &[CountedMember],
+    (deficit, fill): (i32, &Fill),
+    now: Timestamp,
+) -> Vec<Candidate> {
+    let in_flight: Vec<_> = staying.iter().filter(|member| is_in_flight(member)).collect();
+    let configs =
+        pool.launch_configs.iter().filter(|view| deficit > 0 || pool.standby.launch_configs.contains(&view.name));
+    let limit = |view: &LaunchConfigView| fill.rooms.get(&view.name).filter(|_| deficit == 0).copied().map(i64::from);
+    configs.map(|view| candidate(pool, view.with_room(limit(view)), &in_flight, now)).collect()
+}
+
 /// A launch config with what its members in flight mean for its next purchases.
-fn candidate(pool: &PoolView, view: &LaunchConfigView, in_flight: &[&CountedMember], now: Timestamp) -> Candidate {
+fn candidate(pool: &PoolView, view: LaunchConfigView, in_flight: &[&CountedMember], now: Timestamp) -> Candidate {
     let of_config = || in_flight.iter().filter(|member| member.launch_config == view.name);
     let taken = to_i32(of_config().filter(|member| member.takes_slot()).count());
     let late = |member: &&&CountedMember| {
         let due = member.created.checked_add(COMES_UP_WITHIN).unwrap_or(Timestamp::MAX);
         member.standing != Standing::Terminating && (due <= now || member.is_unanswered(now))
     };
-    Candidate {
-        view: view.clone(),
-        slots: Some(i64::from((pool.max_concurrent_creates - taken).max(0))),
-        comes_up: !of_config().any(|member| late(&member)),
-    }
+    let comes_up = !of_config().any(|member| late(&member));
+    Candidate { view, slots: Some(i64::from((pool.max_concurrent_creates - taken).max(0))), comes_up }
 }
 
 /// When a pending member that counts as supply may have been without an answer for too long. A call for it may begin any
@@ -350,6 +359,8 @@ fn to_i32(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
+#[cfg(test)]
+mod standby_failure_tests;
 #[cfg(test)]
 mod standby_tests;
 #[cfg(test)]

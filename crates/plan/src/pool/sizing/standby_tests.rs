@@ -1,20 +1,19 @@
 //! The standby tier beside the ready tier.
 
-use bullpen_api::{ErrorClass, Reason, StandbyMode};
-use jiff::SignedDuration;
+use bullpen_api::{Reason, StandbyMode};
 use proptest::prelude::*;
 
 use super::tests::{at, pass, pool};
 use super::*;
-use crate::pool::standby::{Failures, Power, StandbyTier, standby_filled};
+use crate::pool::standby::{Power, StandbyTier, standby_filled};
 
 /// A pool that wants so many members on standby, and whose provider can stop machines.
-fn with_standby(target: i32, max: i32, size: i32, standings: &[(Standing, usize)]) -> PoolView {
+pub(super) fn with_standby(target: i32, max: i32, size: i32, standings: &[(Standing, usize)]) -> PoolView {
     let mut pool = pool(target, max, standings);
     pool.standby =
         StandbyTier { size: Some(size), launch_configs: vec!["lc".into()], usable: true, ..StandbyTier::default() };
     for member in &mut pool.members {
-        member.power = Power { can_stop: true, refused_until: None, ran_before: false };
+        member.power = Power { can_stop: true, ..Power::default() };
         if matches!(member.standing, Standing::Standby | Standing::Stopping) {
             member.ready_since = Some(member.created);
         }
@@ -22,12 +21,12 @@ fn with_standby(target: i32, max: i32, size: i32, standings: &[(Standing, usize)
     pool
 }
 
-fn planned(pool: &PoolView) -> (usize, Vec<String>, Vec<String>, Vec<String>) {
+pub(super) fn planned(pool: &PoolView) -> (usize, Vec<String>, Vec<String>, Vec<String>) {
     let plan = pass(pool);
     (plan.creates.len(), plan.starts, plan.stops, plan.deletes)
 }
 
-fn uids(numbers: &[usize]) -> Vec<String> {
+pub(super) fn uids(numbers: &[usize]) -> Vec<String> {
     numbers.iter().map(|number| format!("m{number}")).collect()
 }
 
@@ -174,75 +173,6 @@ fn stopped_members_of_a_zone_that_is_sold_out_are_left_alone_and_others_are_boug
     assert_eq!(planned(&pool).0, 1);
     assert!(planned(&pool).1.is_empty());
     assert_eq!(pass(&pool).look_again_at, Some(at(500)));
-}
-
-#[test]
-fn after_a_failed_stop_nothing_is_tried_for_a_while_but_a_deficit_is_served() {
-    let mut pool = with_standby(2, 20, 2, &[(Standing::Ready, 3), (Standing::Standby, 1)]);
-    pool.standby.not_before = Some(at(160));
-    assert_eq!(planned(&pool), (0, vec![], vec![], vec![]));
-    assert_eq!(pass(&pool).look_again_at, Some(at(160)));
-    pool.standby.size = Some(5);
-    (pool.standby.not_before, pool.standby.tries_one) = (Some(at(90)), true);
-    assert_eq!(planned(&pool), (0, vec![], uids(&[2]), vec![]), "then one is tried, and nothing is bought for others");
-    pool.members[1].standing = Standing::Stopping;
-    assert_eq!(planned(&pool), (0, vec![], vec![], vec![]), "until it is stopped");
-    pool.members[1].standing = Standing::Ready;
-    pool.standby.tries_one = false;
-    assert_eq!(planned(&pool).0, 3, "once one could be stopped, all are bought that the tier lacks");
-    pool.standby.not_before = Some(at(160));
-    pool.target_size = 4;
-    assert_eq!(planned(&pool).1, uids(&[3]));
-}
-
-#[test]
-fn a_tier_that_cannot_be_filled_again_keeps_the_outdated_members_that_it_has() {
-    use Standing::{Ready, Standby, Stopping};
-    let mut pool = with_standby(1, 20, 5, &[(Ready, 1), (Stopping, 1), (Standby, 2)]);
-    for member in &mut pool.members {
-        member.outdated = member.standing == Standby;
-    }
-    assert!(planned(&pool).3.is_empty(), "it lacks two");
-    pool.standby.tries_one = true;
-    assert!(planned(&pool).3.is_empty(), "it lacks two also while one is tried");
-}
-
-#[test]
-fn machines_of_a_launch_config_whose_stops_fail_are_stopped_after_all_others() {
-    let mut pool = with_standby(2, 20, 3, &[(Standing::Ready, 4)]);
-    for member in &mut pool.members[2..] {
-        member.launch_config = "refuses".into();
-    }
-    pool.standby.launch_configs.push("refuses".into());
-    assert_eq!(planned(&pool).2, uids(&[3, 2]), "the youngest");
-    pool.standby.failing = vec!["refuses".into()];
-    assert_eq!(planned(&pool).2, uids(&[1, 0]));
-    pool.standby.tries_one = true;
-    assert_eq!(planned(&pool).2, uids(&[1]));
-    pool.members.drain(..2);
-    pool.target_size = 1;
-    assert_eq!(planned(&pool).2, uids(&[3]), "it is tried again where there are no others");
-}
-
-#[test]
-fn a_standby_tier_that_fails_again_pauses_for_longer_until_a_machine_could_be_stopped() {
-    let cooldown = SignedDuration::from_secs(60);
-    let pause = |failures: &mut Failures, now: i64| {
-        failures.failed("lc", ErrorClass::StopFailed, ("ci", cooldown), at(now));
-        let tier = failures.heeded(StandbyTier { launch_configs: vec!["lc".into()], ..StandbyTier::default() });
-        assert!(tier.tries_one && tier.failing == ["lc"]);
-        tier.not_before.map_or(0, |until| until.duration_since(at(now)).as_secs())
-    };
-    let mut failures = Failures::default();
-    let first = pause(&mut failures, 1_000);
-    assert!((54..=66).contains(&first), "{first}");
-    assert_eq!(pause(&mut failures, 1_010), first - 10, "others that fail in the pause prove nothing new");
-    let second = pause(&mut failures, 1_100);
-    assert!((108..=132).contains(&second), "{second}");
-    failures.stopped("lc", at(1_300));
-    let tier = failures.heeded(StandbyTier { launch_configs: vec!["lc".into()], ..StandbyTier::default() });
-    assert!(tier.not_before.is_none() && !tier.tries_one && tier.failing.is_empty());
-    assert!((54..=66).contains(&pause(&mut failures, 1_400)));
 }
 
 #[test]

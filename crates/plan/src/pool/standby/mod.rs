@@ -4,17 +4,17 @@
 //! The ready tier comes first: a deficit takes standby members before anything is bought, and the standby tier is filled with
 //! what the ready tier does not need.
 
-use std::collections::BTreeSet;
+mod failures;
 
-use bullpen_api::{
-    ConditionType, ConditionValue, ErrorClass, PoolState, Reason, RecordedError, RolloutType, StandbyMode, micro_time,
-};
-use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
 
+use bullpen_api::{ConditionType, ConditionValue, PoolState, Reason, RolloutType, StandbyMode};
+use jiff::Timestamp;
+
+pub use self::failures::{Failures, Proof, proofs};
 use super::recycle::{expires_at, is_old};
 use super::view::{CountedMember, PoolView, Standing};
-pub use super::view::{Power, StandbyTier};
-use crate::launch::breaker::{Breaker, Rules};
+pub use super::view::{Failing, Power, StandbyTier};
 
 /// What to do for the standby tier in one pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Fill {
     pub filling: i32,
     /// How many of them to buy now, if there is room.
     pub buy: i32,
+    /// How many of them at most by each of the launch configs that fail.
+    pub rooms: BTreeMap<String, i32>,
     /// Uids of the ready members to stop now.
     pub stops: Vec<String>,
     /// Uids of the members to delete now: beyond the size, too old, or of another template.
@@ -55,50 +57,28 @@ pub struct ReadyTier {
     pub rollout_paused: bool,
 }
 
-/// The machines of a pool that could not be stopped or started for its standby tier.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Failures {
-    /// Pauses the tier, for longer each time until a machine could be stopped.
-    breaker: Breaker,
-    /// The launch configs whose last machine that was to be stopped could not be.
-    failing: BTreeSet<String>,
-}
-
-impl Failures {
-    /// A machine of this launch config could not be stopped or started, as the class says, in the pool of this name and cooldown.
-    pub fn failed(
-        &mut self,
-        launch_config: &str,
-        class: ErrorClass,
-        (pool, cooldown): (&str, SignedDuration),
-        now: Timestamp,
-    ) {
-        if class == ErrorClass::StopFailed {
-            self.failing.insert(launch_config.to_owned());
-        }
-        let error = RecordedError { class: class.as_str().to_owned(), message: String::new(), time: micro_time(now) };
-        self.breaker.failed(&error, Rules { threshold: 1, cooldown, seed: pool });
-    }
-
-    /// A machine of this launch config is stopped.
-    pub fn stopped(&mut self, launch_config: &str, now: Timestamp) {
-        self.failing.remove(launch_config);
-        self.breaker.ready(now);
-    }
-
-    /// The tier that heeds them.
-    #[must_use]
-    pub fn heeded(&self, mut tier: StandbyTier) -> StandbyTier {
-        tier.not_before = self.breaker.open_until;
-        tier.tries_one = self.breaker.has_opened(1);
-        tier.failing = self.failing.iter().filter(|name| tier.launch_configs.contains(name)).cloned().collect();
-        tier
-    }
-}
-
 /// How many members come up after a start or a reset, and so about as soon as one that is started now.
 pub fn coming_back(members: &[CountedMember]) -> i32 {
     to_i32(members.iter().filter(|member| member.standing == Standing::Warming && member.power.ran_before).count())
+}
+
+/// Whether it is not to be counted on: it comes from standby, from where the last machine of its launch config did not come back.
+/// Another one is bought beside it, so that nobody waits for one after the other.
+pub fn is_doubtful(pool: &PoolView, member: &CountedMember) -> bool {
+    member.standing == Standing::Warming && member.power.from_standby && never_comes_back(pool, member)
+}
+
+/// How many of these standby members can be counted on once they are started.
+pub fn sure(pool: &PoolView, starts: &[String]) -> i32 {
+    if pool.standby.failing.is_empty() {
+        return to_i32(starts.len());
+    }
+    let is_sure = |member: &&CountedMember| starts.contains(&member.uid) && !never_comes_back(pool, member);
+    to_i32(pool.members.iter().filter(is_sure).count())
+}
+
+fn never_comes_back(pool: &PoolView, member: &CountedMember) -> bool {
+    pool.standby.failing.get(&member.launch_config).is_some_and(|failing| failing.starts > 0)
 }
 
 /// Uids of the standby members to start: one for each machine that is not ready yet (`not_ready`: effective target and waiting claims
@@ -128,7 +108,69 @@ pub fn look_again_at(pool: &PoolView, now: Timestamp) -> Option<Timestamp> {
     let standby = || pool.members.iter().filter(|member| member.standing == Standing::Standby);
     let old = |member: &CountedMember| Some(expires_at(&member.uid, member.ready_since?, &pool.recycle));
     let moments = standby().filter_map(|member| member.power.refused_until).chain(standby().filter_map(old));
-    moments.chain(pool.standby.not_before).filter(|moment| *moment > now).min()
+    let pauses = pool.standby.failing.values().map(|failing| failing.not_before);
+    moments.chain(pauses).filter(|moment| *moment > now).min()
+}
+
+/// How many machines may be stopped or bought for the tier by launch config. There is no limit for those that do not fail.
+#[derive(Debug)]
+struct Trials<'a> {
+    launch_configs: &'a [String],
+    failing: BTreeMap<&'a str, Trial>,
+}
+
+/// The trial of a launch config that fails.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    /// One machine, and none before that is stopped; or before it has come back, where that is what fails.
+    left: i32,
+    /// Whether none is tried yet.
+    paused: bool,
+}
+
+impl<'a> Trials<'a> {
+    fn new(tier: &'a StandbyTier, members: &[CountedMember], now: Timestamp) -> Self {
+        let trial = |(name, failing): (&'a String, &Failing)| {
+            let is_tried = |member: &&CountedMember| match member.standing {
+                _ if member.launch_config != *name => false,
+                Standing::Stopping => true,
+                Standing::Standby => failing.starts > 0,
+                Standing::Warming => failing.starts > 0 && member.power.from_standby,
+                _ => false,
+            };
+            let tried = to_i32(members.iter().filter(is_tried).count());
+            (name.as_str(), Trial { left: (1 - tried).max(0), paused: failing.not_before > now })
+        };
+        Self { launch_configs: &tier.launch_configs, failing: tier.failing.iter().map(trial).collect() }
+    }
+
+    /// What is left for one launch config; with `now` also by its pause.
+    fn left(&self, launch_config: &str, now: bool) -> i32 {
+        match self.failing.get(launch_config) {
+            None => i32::MAX,
+            Some(trial) if now && trial.paused => 0,
+            Some(trial) => trial.left,
+        }
+    }
+
+    /// What is left for all of them.
+    fn sum(&self, now: bool) -> i32 {
+        self.launch_configs.iter().map(|name| self.left(name, now)).fold(0, i32::saturating_add)
+    }
+
+    /// How many of these members can be stopped once they are ready.
+    fn fillers(&self, pool: &PoolView, members: &[CountedMember], now: (bool, Timestamp)) -> i32 {
+        let comes = |member: &CountedMember| self.launch_configs.contains(&member.launch_config) && !member.outdated;
+        let fills = |member: &&CountedMember| match member.standing {
+            Standing::Pending | Standing::Warming => comes(member),
+            Standing::Ready => may_stop(pool, member, now.1),
+            _ => false,
+        };
+        let count = |name: &str| members.iter().filter(fills).filter(|member| member.launch_config == name).count();
+        let failing = self.failing.keys().map(|name| to_i32(count(name)).min(self.left(name, now.0)));
+        let others = members.iter().filter(fills).filter(|member| !self.failing.contains_key(&*member.launch_config));
+        to_i32(others.count()).saturating_add(failing.sum())
+    }
 }
 
 /// Decides how to fill the standby tier of a pool that is neither draining nor being deleted. `starts` are started in the
@@ -142,9 +184,13 @@ pub fn fill(pool: &PoolView, members: &[CountedMember], starts: &[String], ready
         .collect();
     let can_be_filled = !pool.standby.launch_configs.is_empty();
     let lacks = if can_be_filled { (size.min(ready.places.room) - to_i32(tier.len())).max(0) } else { 0 };
-    let tried = tier.iter().filter(|member| member.standing == Standing::Stopping).count();
-    let missing = if pool.standby.tries_one { lacks.min((1 - to_i32(tried)).max(0)) } else { lacks };
-    let filling = missing.min(ready.beyond).min(fillers(pool, members, now)).max(0);
+    let trials = Trials::new(&pool.standby, members, now);
+    let parts = |at_once: bool| {
+        let missing = lacks.min(trials.sum(at_once));
+        (missing, missing.min(ready.beyond).min(trials.fillers(pool, members, (at_once, now))).max(0))
+    };
+    // What is there for it already is kept while a launch config pauses.
+    let filling = parts(false).1;
     let surplus = if ready.deficit > 0 { 0 } else { (ready.beyond - filling).max(0) };
     let beyond_max = to_usize(ready.places.above_max - surplus);
     // Stale ones go first, then the youngest.
@@ -167,38 +213,39 @@ pub fn fill(pool: &PoolView, members: &[CountedMember], starts: &[String], ready
         let places: Vec<_> = stale.take(places).map(|member| member.uid.clone()).collect();
         ends.extend(places);
     }
-    let fills = pool.state == PoolState::Active
-        && ready.deficit == 0
-        && starts.is_empty()
-        && pool.standby.not_before.is_none_or(|moment| moment <= now);
-    if !fills {
+    if pool.state != PoolState::Active || ready.deficit > 0 || !starts.is_empty() {
         return Fill { filling, ends, ..Fill::default() };
     }
+    let (missing, on_its_way) = parts(true);
+    let stops = stops(pool, members, (&trials, missing.min(ready.spare)), now);
+    let rooms = trials.failing.keys().map(|name| ((*name).to_owned(), trials.left(name, true))).collect();
+    Fill { filling, buy: missing - on_its_way, rooms, stops, ends }
+}
+
+/// Uids of at most so many ready members to stop. The youngest first, but after all others those of launch configs that fail:
+/// what ends for that is bought there again.
+fn stops(
+    pool: &PoolView,
+    members: &[CountedMember],
+    (trials, most): (&Trials<'_>, i32),
+    now: Timestamp,
+) -> Vec<String> {
     let mut stoppable: Vec<_> =
         members.iter().filter(|member| member.standing == Standing::Ready && may_stop(pool, member, now)).collect();
-    // The youngest first, but after all others those of launch configs whose stops fail: what ends for that is bought there again.
-    let fails = |member: &CountedMember| pool.standby.failing.contains(&member.launch_config);
+    let fails = |member: &CountedMember| pool.standby.failing.contains_key(&member.launch_config);
     stoppable.sort_by_key(|member| (fails(member), std::cmp::Reverse((member.ready_since, &member.uid))));
-    let count = to_usize(missing.min(ready.spare));
-    let stops = stoppable.into_iter().take(count).map(|member| member.uid.clone()).collect();
-    Fill { filling, buy: missing - filling, stops, ends }
+    let mut taken: BTreeMap<&str, i32> = BTreeMap::new();
+    stoppable.retain(|member| {
+        let taken = taken.entry(&member.launch_config).or_default();
+        *taken += 1;
+        *taken <= trials.left(&member.launch_config, true)
+    });
+    stoppable.into_iter().take(to_usize(most)).map(|member| member.uid.clone()).collect()
 }
 
 /// Whether a member that is ready may be stopped for the tier.
 pub fn may_stop(pool: &PoolView, member: &CountedMember, now: Timestamp) -> bool {
     member.power.can_stop && !member.outdated && !is_stale(pool, member, now)
-}
-
-/// Members that can be stopped once they are ready.
-fn fillers(pool: &PoolView, members: &[CountedMember], now: Timestamp) -> i32 {
-    let comes =
-        |member: &CountedMember| pool.standby.launch_configs.contains(&member.launch_config) && !member.outdated;
-    let fills = |member: &&CountedMember| match member.standing {
-        Standing::Pending | Standing::Warming => comes(member),
-        Standing::Ready => may_stop(pool, member, now),
-        _ => false,
-    };
-    to_i32(members.iter().filter(fills).count())
 }
 
 /// Whether a member of the tier is to be replaced.
@@ -240,11 +287,12 @@ pub fn standby_filled(tier: &StandbyTier, standby: i32, beside: i32, now: Timest
         let why = format!("{numbers}; {what}: raise spec.maxSize, or lower spec.standby.size");
         return is(false, Reason::StandbyBeyondMaxSize, why);
     }
-    match tier.not_before.filter(|moment| *moment > now) {
-        Some(_) => is(
+    let failing: Option<Vec<_>> = tier.launch_configs.iter().map(|name| tier.failing.get_key_value(name)).collect();
+    match failing.unwrap_or_default().into_iter().min_by_key(|(_, failing)| failing.not_before) {
+        Some((name, failing)) => is(
             false,
             Reason::StandbyFailing,
-            format!("{numbers}; a machine could not be stopped or started, so no other is tried for a while"),
+            format!("{numbers}; launch config {name}: {}", failing_message(failing, now)),
         ),
         None => is(
             false,
@@ -252,6 +300,22 @@ pub fn standby_filled(tier: &StandbyTier, standby: i32, beside: i32, now: Timest
             format!("{numbers}; more follow once targetSize machines are ready, as far as maxSize leaves room"),
         ),
     }
+}
+
+/// Why the tier is not filled by a launch config, and what comes next.
+fn failing_message(failing: &Failing, now: Timestamp) -> String {
+    let (count, what, then) = match failing.starts {
+        0 => (failing.stops, "could not be stopped", "can be"),
+        starts => (starts, "did not come back from standby", "has come back"),
+    };
+    let machines = if count == 1 { "the last machine".to_owned() } else { format!("{count} machines in a row") };
+    let next = if failing.not_before > now {
+        let until = failing.not_before.round(jiff::Unit::Second).unwrap_or(failing.not_before);
+        format!("none is bought or stopped for the tier before {until}")
+    } else {
+        format!("one at a time is tried until one {then}")
+    };
+    format!("{machines} {what} ({}); {next}", failing.class)
 }
 
 fn to_usize(count: i32) -> usize {
