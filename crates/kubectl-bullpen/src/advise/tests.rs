@@ -43,7 +43,13 @@ fn given(pool: Value) -> Given {
 
 /// What a pool has learnt in so many hours in which a claim came every so many seconds, and two at once each ten times.
 fn learnt(hours: i64, every: i64) -> String {
-    let mut sizer = Sizer::new(Goal { hits: 0.99, window: 120.0, creates: None, most: 10_000 });
+    let mut sizer = Sizer::new(Goal {
+        hits: 0.99,
+        window: 120.0,
+        creates: None,
+        most: 10_000,
+        schedules: std::sync::Arc::default(),
+    });
     for seconds in [85, 90, 95] {
         sizer.ready_after(seconds * 1_000);
     }

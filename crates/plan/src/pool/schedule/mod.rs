@@ -58,6 +58,23 @@ pub fn scheduled(schedules: &[PoolSchedule], base: i32, now: Timestamp) -> Sched
     Scheduled { on, until, next, problems }
 }
 
+/// The schedules of a pool, read once. Those that cannot be read are left out.
+#[derive(Clone, Debug)]
+pub struct Timetable(Vec<Schedule<'static>>);
+
+impl Timetable {
+    /// Reads these schedules.
+    pub fn read(schedules: &[PoolSchedule]) -> Self {
+        let nameless = |read: Schedule<'_>| Schedule { name: "", ..read };
+        Self(schedules.iter().filter_map(|schedule| Schedule::read(schedule).ok()).map(nameless).collect())
+    }
+
+    /// The highest target of those that are on at `now`, and until when that holds; `None`: for good.
+    pub fn at(&self, now: Timestamp) -> (Option<i32>, Option<Timestamp>) {
+        (highest(&self.0, now).map(|schedule| schedule.target_size), next_change(&self.0, now))
+    }
+}
+
 fn highest<'a, 'b>(schedules: &'b [Schedule<'a>], at: Timestamp) -> Option<&'b Schedule<'a>> {
     let on = schedules.iter().filter(|schedule| schedule.end_if_on(at).is_some());
     // `max_by_key` takes the last of equal ones.
@@ -72,6 +89,7 @@ fn next_change(schedules: &[Schedule<'_>], now: Timestamp) -> Option<Timestamp> 
 }
 
 /// One schedule that can be read.
+#[derive(Clone, Debug)]
 struct Schedule<'a> {
     name: &'a str,
     cron: Cron,
