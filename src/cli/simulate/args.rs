@@ -35,7 +35,8 @@ pub(in crate::cli) struct SimulateArgs {
     /// How many claims are drawn with --poisson and --bursts
     #[arg(long, value_name = "NUMBER", default_value_t = 100_000, conflicts_with_all = ["trace", "prometheus"], value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub claims: u32,
-    /// Tries these sizes instead of the one of the file, such as targetSize=5..60, or targetSize=5..60:5 for every fifth
+    /// Tries these sizes instead of the one of the file, such as targetSize=5..60, or targetSize=5..60:5 for every fifth. A pool with
+    /// autosize of mode Auto is played without it at each size, and once as it is
     #[arg(long, value_name = "targetSize=FROM..TO[:STEP]", value_parser = sweep)]
     pub sweep: Option<Sweep>,
     /// Compares with a loop of so many seconds that knows no waiting claims, with the size that its usual rule gives: claims a
@@ -134,6 +135,8 @@ pub(in crate::cli) enum Format {
     Table,
     /// One document, for a program
     Json,
+    /// The same as YAML
+    Yaml,
 }
 
 /// The sizes to try.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use bullpen_api::{Autosize, AutosizeMode};
+use bullpen_api::{AutosizeMode, InstancePoolSpec};
 use bullpen_simulate::{
     Arrival, BOOT_JITTER_PERCENT, BOOT_SECONDS, Boot, Case, CloudModel, CreateRate, MILLISECOND, Micros, Policy,
     SECOND, Setup, hourly_price, loop_size, run_all,
@@ -38,8 +38,11 @@ pub(super) fn planned(args: &SimulateArgs, pools: &[PoolFile], trace: &[Arrival]
             ));
         }
         let swept = args.sweep.as_ref().map(super::args::Sweep::sizes);
-        let of = |policy: Policy, label: String, size: i32| -> Result<Planned, String> {
+        let of = |policy: Policy, label: String, size: i32, autosizes: bool| -> Result<Planned, String> {
             let mut spec = pool.spec.clone();
+            if !autosizes {
+                spec.autosize = None;
+            }
             if size > spec.max_size {
                 let max = spec.max_size;
                 return Err(format!(
@@ -68,8 +71,14 @@ pub(super) fn planned(args: &SimulateArgs, pools: &[PoolFile], trace: &[Arrival]
             })
         };
         let own = if pools.len() == 1 { pool.name.clone() } else { pool.file.replace(" (--pool)", "") };
-        for size in swept.clone().unwrap_or_else(|| vec![pool.spec.target_size]) {
-            all.push(of(Policy::Operator, own.clone(), size)?);
+        for size in swept.iter().flatten() {
+            all.push(of(Policy::Operator, own.clone(), *size, false)?);
+        }
+        if swept.is_none() {
+            all.push(of(Policy::Operator, own.clone(), pool.spec.target_size, true)?);
+        } else if sizes_itself(&pool.spec) {
+            // It would find the same sizes for each `targetSize`.
+            all.push(of(Policy::Operator, format!("{own} autosize"), pool.spec.target_size, true)?);
         }
         if let Some(seconds) = args.compare_loop {
             let by_rule = loop_size(trace, cloud.boot.mean(), f64::from(seconds)).min(pool.spec.max_size);
@@ -80,11 +89,28 @@ pub(super) fn planned(args: &SimulateArgs, pools: &[PoolFile], trace: &[Arrival]
             let every = Micros::from(seconds) * SECOND;
             let label = if pools.len() == 1 { String::new() } else { format!(" over {own}") };
             for size in sizes {
-                all.push(of(Policy::Loop { every }, format!("loop of {seconds} s{label}"), size)?);
+                all.push(of(Policy::Loop { every }, format!("loop of {seconds} s{label}"), size, false)?);
             }
         }
     }
     Ok(all)
+}
+
+/// Whether the pool finds its size itself.
+fn sizes_itself(pool: &InstancePoolSpec) -> bool {
+    pool.autosize.as_ref().is_some_and(|autosize| autosize.mode == AutosizeMode::Auto)
+}
+
+/// What a person would not expect of these flags for these pools.
+pub(super) fn notes(args: &SimulateArgs, pools: &[PoolFile]) -> Vec<String> {
+    let follow = pools.iter().filter(|pool| args.sweep.is_some() && sizes_itself(&pool.spec));
+    let note = |pool: &PoolFile| {
+        let file = &pool.file;
+        format!(
+            "{file}: spec.autosize of mode Auto finds its size itself: --sweep is played without it, and the pool once as it is"
+        )
+    };
+    follow.map(note).collect()
 }
 
 fn cloud(args: &SimulateArgs, pool: &PoolFile) -> Result<CloudModel, String> {
@@ -116,7 +142,7 @@ fn cloud(args: &SimulateArgs, pool: &PoolFile) -> Result<CloudModel, String> {
         creates: match flags.creates_per_second {
             Some(per_second) => Some(CreateRate { per_second, at_once: flags.creates_at_once.unwrap_or(1) }),
             // A launch config that is not in the file may be of any cloud.
-            None => CreateRate::of(pool.launch_configs.iter().map(|config| &config.spec)).filter(|_| pool.all_there),
+            None => CreateRate::of(pool.launch_configs.iter().map(|config| &config.spec)).filter(|_| pool.all_there()),
         },
     })
 }
@@ -128,8 +154,8 @@ fn boot_of_file(pool: &PoolFile, is_given: bool) -> Result<(f64, f64), String> {
     let mut blocks: Vec<Option<(i32, i32)>> = blocks.collect();
     blocks.dedup();
     match blocks.as_slice() {
-        [Some((boot, jitter))] if pool.all_there => Ok((f64::from(*boot) / 1_000.0, f64::from(*jitter))),
-        [_, _, ..] if pool.all_there && !is_given => {
+        [Some((boot, jitter))] if pool.all_there() => Ok((f64::from(*boot) / 1_000.0, f64::from(*jitter))),
+        [_, _, ..] if pool.all_there() && !is_given => {
             Err(format!("{}: its launch configs boot differently: give --boot-seconds for all of them", pool.file))
         }
         _ => Ok((BOOT_SECONDS, BOOT_JITTER_PERCENT)),
@@ -190,8 +216,7 @@ pub(super) fn play(planned: Vec<Planned>, trace: &[Arrival], threads: Option<u16
         let stopped = case.stopped_price * outcome.hours.stopped;
         let cost = case.prices.map(|prices| outcome.cost(&prices) + stopped);
         let (pool, operates) = (&case.setup.pool, case.setup.policy == Policy::Operator);
-        let auto = |autosize: &Autosize| autosize.mode == AutosizeMode::Auto;
-        let sizes_itself = operates && pool.autosize.as_ref().is_some_and(auto);
+        let sizes_itself = operates && sizes_itself(pool);
         Ok(Case { policy: case.policy, target_size: pool.target_size, sizes_itself, outcome, cost })
     });
     cases.collect()

@@ -24,8 +24,8 @@ pub(super) struct PoolFile {
     pub spec: InstancePoolSpec,
     /// One for each entry of the pool: that of the file, else one without limits.
     pub launch_configs: Vec<LaunchConfig>,
-    /// Whether each launch config is of the file.
-    pub all_there: bool,
+    /// The names of launch configs that are not in the file.
+    lacking: Vec<String>,
 }
 
 /// The claims that the flags ask for.
@@ -90,13 +90,14 @@ fn read(text: &str, file: &str) -> Result<PoolFile, String> {
         .map_err(|found| format!("has {} InstancePools: give it one", found.len()))?;
     sizes(&spec)?;
     let find = |name: &str| configs.iter().find(|(config, _)| config == name);
-    let all_there = spec.launch_configs.iter().all(|entry| find(&entry.name).is_some());
+    let lacking = spec.launch_configs.iter().map(|entry| &entry.name).filter(|name| find(name).is_none());
+    let lacking = lacking.cloned().collect();
     let launch_configs = spec.launch_configs.iter().map(|entry| match find(&entry.name) {
         Some((name, spec)) => Ok(LaunchConfig::new(name, spec.clone())),
         None => Ok(LaunchConfig::new(&entry.name, unlimited()?)),
     });
     let launch_configs = launch_configs.collect::<Result<_, serde_json::Error>>().map_err(|error| error.to_string())?;
-    Ok(PoolFile { file: file.to_owned(), name, spec, launch_configs, all_there })
+    Ok(PoolFile { file: file.to_owned(), name, spec, launch_configs, lacking })
 }
 
 fn named<S: DeserializeOwned>(
@@ -135,6 +136,25 @@ fn unlimited() -> Result<LaunchConfigSpec, serde_json::Error> {
 }
 
 impl PoolFile {
+    /// The launch configs of the pool that the file does not have.
+    pub fn lacking(&self) -> Vec<&str> {
+        self.lacking.iter().map(String::as_str).collect()
+    }
+
+    /// Whether the file says how long machines boot, by the block `simulated` of its launch configs.
+    pub fn says_boots(&self) -> bool {
+        let blocks = self.launch_configs.iter().map(|config| config.spec.simulated.as_ref());
+        let mut boots: Vec<_> =
+            blocks.map(|block| block.map(|block| (block.boot_milliseconds, block.boot_jitter_percent))).collect();
+        boots.dedup();
+        self.all_there() && matches!(boots.as_slice(), [Some(_)])
+    }
+
+    /// Whether the file has all launch configs of the pool.
+    pub const fn all_there(&self) -> bool {
+        self.lacking.is_empty()
+    }
+
     /// What of the pool is not simulated, for a person.
     pub fn left_out(&self, disks_are_priced: bool) -> Vec<String> {
         let readiness = &self.spec.readiness;
@@ -155,12 +175,12 @@ mod tests {
     #[test]
     fn a_pool_is_read_with_its_launch_configs_or_without() {
         let alone = read(POOL, "f").unwrap();
-        assert_eq!((alone.name.as_str(), alone.spec.target_size, alone.all_there), ("ci", 5, false));
+        assert_eq!((alone.name.as_str(), alone.spec.target_size, alone.all_there()), ("ci", 5, false));
         assert_eq!(alone.launch_configs[0].metadata.name.as_deref(), Some("a"));
         let config = "---\napiVersion: bullpen.dev/v1alpha1\nkind: LaunchConfig\nmetadata: {name: a}\nspec:\n  region: r\n  zone: z\n  \
                       instanceType: t\n  image: i\n  maxInstances: 7\n  simulated: {endpoint: \"http://c\"}\n";
         let both = read(&format!("{POOL}{config}"), "f").unwrap();
-        assert_eq!((both.all_there, both.launch_configs[0].spec.max_instances), (true, Some(7)));
+        assert_eq!((both.all_there(), both.launch_configs[0].spec.max_instances), (true, Some(7)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! In: manifests, a trace and flags. Out: a table or JSON on standard output, and a drawing. Nothing is called or bought.
 
 mod args;
+mod assumed;
 mod cases;
 mod files;
 mod progress;
@@ -10,10 +11,11 @@ mod progress;
 use std::io::Write as _;
 
 use bullpen_access::shown;
-use bullpen_simulate::{json, svg, table};
+use bullpen_simulate::{Case, json, svg, table};
 
 use self::args::Format;
 pub(super) use self::args::SimulateArgs;
+use self::assumed::{Assumed, assumed};
 use super::{CommandResult, ExitWith};
 
 /// Fewer claims tell little of hit rates.
@@ -23,14 +25,11 @@ const FEW: usize = 100;
 const UNUSABLE: u8 = 2;
 
 pub(super) fn execute(args: &SimulateArgs) -> CommandResult {
-    let cases = played(args).map_err(|why| {
+    let (cases, assumed) = played(args).map_err(|why| {
         eprintln!("error: {}", shown::block(&why));
         ExitWith(UNUSABLE)
     })?;
-    let text = match args.output {
-        Format::Table => shown::block(&table(&cases, args.goal_percent)).to_string(),
-        Format::Json => shown::json(&serde_json::to_string_pretty(&json(&cases, args.goal_percent))?).to_string(),
-    };
+    let text = text(args, &cases, &assumed)?;
     // First, because a file that cannot be written should not cost what took minutes.
     writeln!(std::io::stdout(), "{}", text.trim_end())?;
     if let Some(path) = &args.svg {
@@ -40,7 +39,29 @@ pub(super) fn execute(args: &SimulateArgs) -> CommandResult {
     Ok(())
 }
 
-fn played(args: &SimulateArgs) -> Result<Vec<bullpen_simulate::Case>, String> {
+fn text(
+    args: &SimulateArgs,
+    cases: &[Case],
+    assumed: &[Assumed],
+) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    if args.output == Format::Table {
+        let table = format!("{}\n{}", table(cases, args.goal_percent), assumed::lines(assumed));
+        return Ok(shown::block(&table).to_string());
+    }
+    let mut document = json(cases, args.goal_percent);
+    document["assumed"] = serde_json::to_value(assumed)?;
+    if args.output == Format::Yaml {
+        let yaml = serde_saphyr::to_string(&document)?;
+        // Plain scalars have no escapes. JSON has, and is YAML too.
+        if !yaml.chars().any(|sign| sign != '\n' && shown::is_hidden(sign)) {
+            return Ok(yaml);
+        }
+    }
+    Ok(shown::json(&serde_json::to_string_pretty(&document)?).to_string())
+}
+
+/// What came of all that the flags ask for, and what was assumed.
+fn played(args: &SimulateArgs) -> Result<(Vec<Case>, Vec<Assumed>), String> {
     let trace = files::trace(args)?;
     let pools = args.pool.iter().map(|path| files::pool(path)).collect::<Result<Vec<_>, _>>()?;
     for pool in &pools {
@@ -52,8 +73,16 @@ fn played(args: &SimulateArgs) -> Result<Vec<bullpen_simulate::Case>, String> {
         let one = 100 / trace.len().max(1);
         eprintln!("note: {} claims are few: one of them is {one} % of the hits", trace.len());
     }
+    for note in cases::notes(args, &pools) {
+        eprintln!("note: {}", shown::block(&note));
+    }
     let planned = cases::planned(args, &pools, &trace)?;
-    cases::play(planned, &trace, args.threads)
+    let cases = cases::play(planned, &trace, args.threads)?;
+    let mut assumed = assumed(args, &pools);
+    if cases.iter().all(|case| case.cost.is_none()) {
+        assumed.insert(0, assumed::unpriced());
+    }
+    Ok((cases, assumed))
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ fn sizes_and_the_loop_are_compared_and_the_same_seed_gives_the_same_table() {
     let flags =
         ["--poisson", "240", "--hold-seconds", "60", "--claims", "500", "--sweep", "targetSize=6..8", "--compare-loop"];
     let args = line(folder.path(), &flags).expect("arguments");
-    let cases = played(&args).expect("cases");
+    let cases = played(&args).expect("cases").0;
     let rows: Vec<_> = cases.iter().map(|case| (case.policy.as_str(), case.target_size)).collect();
     assert_eq!(rows[..3], [("ci", 6), ("ci", 7), ("ci", 8)]);
     // The claims of two minutes and a half are about ten.
@@ -38,7 +38,7 @@ fn sizes_and_the_loop_are_compared_and_the_same_seed_gives_the_same_table() {
     );
     assert!(cases[2].hit_percent() > cases[0].hit_percent() && cases[2].price() > cases[0].price());
     assert!(cases[0].hit_percent() > cases[3].hit_percent());
-    assert_eq!(table(&cases, 99.0), table(&played(&args).expect("cases"), 99.0));
+    assert_eq!(table(&cases, 99.0), table(&played(&args).expect("cases").0, 99.0));
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_trace_is_played_at_its_price_and_drawn() {
     let args = args.expect("arguments");
     execute(&args).expect("an outcome");
     assert!(fs::read_to_string(&drawing).expect("a drawing").starts_with("<svg "));
-    let case = played(&args).expect("cases").remove(0);
+    let case = played(&args).expect("cases").0.remove(0);
     assert_eq!(case.outcome.claims.arrived, 300);
     assert!((case.cost.expect("a cost") - 0.5 * case.outcome.hours.total).abs() < 1e-9);
 }
@@ -113,10 +113,79 @@ fn machines_are_bought_no_faster_than_the_operator_buys_by_the_launch_configs_of
     let wide = "maxSize: 5000\n  provisioning: {maxConcurrentCreates: 1000, failureThreshold: 100}";
     let most_wait = |launch_config: &str| {
         fs::write(&args.pool[0], format!("{POOL}{launch_config}").replace("maxSize: 100", wide)).expect("a file");
-        played(&args).expect("cases")[0].outcome.waits.p95
+        played(&args).expect("cases").0[0].outcome.waits.p95
     };
     let on_ec2 = "---\napiVersion: bullpen.dev/v1alpha1\nkind: LaunchConfig\nmetadata: {name: a}\nspec: {region: r, zone: z, \
                   instanceType: t, image: i, aws: {subnetId: subnet-12345678}}\n";
     let (free, limited) = (most_wait(""), most_wait(on_ec2));
     assert!(limited > free + 50.0, "{free} and {limited} s");
+}
+
+/// What is printed for these flags, for the pool of this file.
+fn printed(folder: &Path, pool: &str, flags: &[&str]) -> String {
+    let load = ["--poisson", "240", "--hold-seconds", "60", "--claims", "300"];
+    let args = line(folder, &[&load[..], flags].concat()).expect("arguments");
+    fs::write(&args.pool[0], pool).expect("a file");
+    let (cases, assumed) = played(&args).expect("cases");
+    text(&args, &cases, &assumed).expect("a text")
+}
+
+const CONFIG: &str = "---\napiVersion: bullpen.dev/v1alpha1\nkind: LaunchConfig\nmetadata: {name: a}\nspec: {region: r, zone: z, \
+                      instanceType: t, image: i, hourlyPrice: '0.5', simulated: {endpoint: 'http://c', bootMilliseconds: 30000, \
+                      bootJitterPercent: 5}}\n";
+
+#[test]
+fn what_is_assumed_is_printed_with_the_flag_that_changes_it_and_what_is_given_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let standby = POOL.replace("maxSize: 100", "maxSize: 100\n  standby: {size: 2, mode: Hibernated}");
+    let bare = printed(folder.path(), &standby, &[]);
+    for expected in [
+        "without prices, hours of machines are compared instead of costs (--hourly-price)",
+        "machines boot in 90 s, and up to 20 % less or more (--boot-seconds, --boot-jitter-percent, --boot-p99-seconds)",
+        "launch config a is not in ",
+        "machines are bought as fast as they are wanted (--creates-per-second, --creates-at-once)",
+        "ready again in 50 % of a boot, and takes 30 s to stop (--resume-percent, --stop-seconds)",
+        "what the operator sees of machines is up to 5 s old (--list-milliseconds)",
+        "all that is drawn depends on seed 1 (--seed)",
+    ] {
+        assert!(bare.contains(expected), "{expected}\nis not in\n{bare}");
+    }
+    let whole = format!("{POOL}{CONFIG}");
+    let told = printed(folder.path(), &whole, &["--seed", "7", "--list-milliseconds", "200", "--quota", "9"]);
+    for not in ["machines boot", "is not in", "as fast as", "standby", "without prices"] {
+        assert!(!told.contains(not), "{not} is in\n{told}");
+    }
+    for expected in ["up to 200 ms old", "a quota of 9 machines", "seed 7"] {
+        assert!(told.contains(expected), "{expected}\nis not in\n{told}");
+    }
+    let partly = printed(folder.path(), POOL, &["--boot-seconds", "40"]);
+    assert!(partly.contains("boots take up to 20 % less or more") && !partly.contains("machines boot in"), "{partly}");
+}
+
+#[test]
+fn json_and_yaml_have_the_same_with_what_is_assumed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let json: serde_json::Value =
+        serde_json::from_str(&printed(folder.path(), POOL, &["-o", "json"])).expect("a document");
+    let yaml: serde_json::Value =
+        serde_saphyr::from_str(&printed(folder.path(), POOL, &["-o", "yaml"])).expect("a document");
+    let seed = json["assumed"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default();
+    assert_eq!(seed, serde_json::json!({ "text": "all that is drawn depends on seed 1", "flags": ["--seed"] }));
+    assert_eq!((&yaml["assumed"], &yaml["cheapest"]), (&json["assumed"], &json["cheapest"]));
+    let wrong = line(folder.path(), &["--poisson", "1", "--hold-seconds", "1", "-o", "wide"]).expect_err("unknown");
+    assert!(wrong.to_string().contains("[possible values: table, json, yaml]"), "{wrong}");
+}
+
+#[test]
+fn a_pool_that_finds_its_size_itself_is_played_once_beside_the_sizes_to_try() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let auto = POOL.replace("maxSize: 100", "maxSize: 100\n  autosize: {mode: Auto}");
+    let load = ["--poisson", "240", "--hold-seconds", "60", "--claims", "300", "--sweep", "targetSize=2..4"];
+    let args = line(folder.path(), &load).expect("arguments");
+    fs::write(&args.pool[0], auto).expect("a file");
+    let cases = played(&args).expect("cases").0;
+    let rows: Vec<_> = cases.iter().map(|case| (case.policy.as_str(), case.target_size, case.sizes_itself)).collect();
+    assert_eq!(rows, [("ci", 2, false), ("ci", 3, false), ("ci", 4, false), ("ci autosize", 3, true)]);
+    let hits: Vec<_> = cases.iter().map(|case| case.outcome.claims.hits).collect();
+    assert!(hits[0] < hits[2], "each size is another one: {hits:?}");
 }

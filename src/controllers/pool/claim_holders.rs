@@ -83,7 +83,7 @@ pub fn send_events(controller: &PoolController, key: &ObjectKey, pool: &Instance
         format!("pool {key}")
     };
     let note = format!("{what} is being deleted and waits for this claim: it keeps its machine until it ends");
-    controller.common.events.warn_each(&claims, Reason::PoolBeingDeleted, EventAction::Delete, note);
+    controller.common.events.warn_each(&claims, Reason::PoolBeingDeleted, EventAction::Delete, &note);
 }
 
 /// The keys of the claims that have members of this incarnation of the pool.

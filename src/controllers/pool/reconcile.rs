@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bullpen_api::{
     ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, ConditionType, EventAction, FINALIZER_POOL,
-    InstancePool, InstancePoolStatus, PoolMember, PoolState,
+    InstancePool, InstancePoolStatus, PoolMember, PoolState, Reason,
 };
 use bullpen_plan::member::health;
 use bullpen_plan::pool::autosize::follow::followed;
@@ -392,9 +392,7 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
         StatusTurn::Later(moment) => return moment,
         StatusTurn::Now { awaited } => awaited,
     };
-    for (reason, note) in for_a_person::events(pass.pool.status.as_ref(), &status) {
-        controller.common.events.warn(pass.pool.as_ref(), reason, EventAction::Observe, note);
-    }
+    send_events(controller, pass, &status);
     match suspended {
         Some((true, reason, note)) => {
             controller.common.events.warn(pass.pool.as_ref(), reason, EventAction::Observe, note.to_owned());
@@ -414,6 +412,17 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
         controller.memories.of(key, &uid, |memory| memory.unrecorded.clear());
     }
     None
+}
+
+/// Sends the Events about what a person has to mend.
+fn send_events(controller: &PoolController, pass: &Pass, status: &InstancePoolStatus) {
+    let (events, before) = (&controller.common.events, pass.pool.status.as_ref());
+    for (reason, note) in for_a_person::events(before, status, &pass.plan.scheduled.problems) {
+        events.warn(pass.pool.as_ref(), reason, EventAction::Observe, note);
+    }
+    if let Some(note) = for_a_person::schedules_mended(before, status) {
+        events.normal(pass.pool.as_ref(), Reason::SchedulesRead, EventAction::Observe, note);
+    }
 }
 
 /// Sends an Event if a rollout began, got nowhere, goes on or is over.

@@ -1,5 +1,7 @@
 //! The rules of a pool's recycling, disruption budget and rollout.
 
+use bullpen_plan::pool::schedule::scheduled;
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::pool::pool;
@@ -124,4 +126,117 @@ async fn a_bad_schedule_is_refused_with_a_message_that_names_the_field() {
         ("a mistyped field", &format!("{schedule}/zone"), json!("Etc/UTC"), &["unknown field", "schedules[0].zone"]),
     ];
     assert_each_refused(&sandbox, &good, cases).await;
+}
+
+#[tokio::test]
+async fn a_cron_expression_is_refused_with_the_field_its_value_and_its_bounds() {
+    let sandbox = Sandbox::new().await;
+    let day = json!({ "name": "day", "cron": "0 8 * * 1-5", "durationSeconds": 36_000, "targetSize": 3 });
+    let good = with(&with(&pool(), "/spec/maxSize", json!(5)), "/spec/schedules", json!([day]));
+    let cron = "/spec/schedules/0/cron";
+    let where_ = "spec.schedules[0].cron";
+    for (wrong, told) in [
+        ("0 25 * * *", "hour 25: 0 to 23"),
+        ("60 8 * * *", "minute 60: 0 to 59"),
+        ("0  8 0 *   *", "day of the month 0: 1 to 31"),
+        ("0 8 * 13 *", "month 13: 1 to 12 or JAN to DEC"),
+        ("0 8 * * 8", "day of the week 8: 0 to 7 (0 and 7 are Sunday) or SUN to SAT"),
+        ("*/0 * * * *", "minute */0: 0 to 59, as in 5, 0-30, */15 or 0,30"),
+        ("5/15 * * * *", "minute 5/15: 0 to 59"),
+        ("0 MON * * *", "hour MON: 0 to 23"),
+        ("0 8 * * 1,,3", "day of the week 1,,3: 0 to 7"),
+    ] {
+        let cases: &[Case] = &[(wrong, cron, json!(wrong), &[where_, told])];
+        assert_each_refused(&sandbox, &good, cases).await;
+    }
+    // What only the operator refuses, and what it takes.
+    for taken in ["0 22-6 * * *", "05 08 01 JAN-mar,12 Mon-FRI", "*/15 */2 L,15W */3 5L,MON#2", "0,30 8-18/2 LW 1-12 7"]
+    {
+        sandbox.created(&with(&good, cron, json!(taken))).await;
+    }
+}
+
+/// What of a cron expression the API server may take although the operator cannot read it.
+fn is_left_to_the_operator(problems: &[String]) -> bool {
+    problems.iter().all(|problem| {
+        ["a range goes upwards", "never comes", "before # there is a day"].iter().any(|known| problem.contains(known))
+    })
+}
+
+#[tokio::test]
+async fn the_api_server_takes_those_cron_expressions_that_the_operator_can_read() {
+    let sandbox = Sandbox::new().await;
+    let day = json!({ "name": "day", "cron": "* * * * *", "durationSeconds": 36_000, "targetSize": 3 });
+    let good = with(&with(&pool(), "/spec/maxSize", json!(5)), "/spec/schedules", json!([day]));
+    let values = [
+        "0",
+        "1",
+        "007",
+        "12",
+        "13",
+        "23",
+        "24",
+        "31",
+        "32",
+        "59",
+        "60",
+        "7",
+        "8",
+        "JAN",
+        "dec",
+        "MON",
+        "sun",
+        "MONDAY",
+        "L",
+        "LW",
+        "15W",
+        "32W",
+        "W",
+        "5L",
+        "8L",
+        "FRIL",
+        "1#2",
+        "1#6",
+        "*#1",
+        "1-5#2",
+        "#",
+        "*",
+        "*/5",
+        "*/0",
+        "*/9999",
+        "*/70000",
+        "*/x",
+        "/5",
+        "1-5/2",
+        "5-1",
+        "1-",
+        "-1",
+        "1--2",
+        "1-2-3",
+        "1/2",
+        "1,3",
+        "1,,3",
+        ",1",
+        "1,",
+        "FRI-SUN",
+        "SUN-FRI",
+        "JAN-MAR/2",
+        "1-99",
+        "JANFEB",
+        "1MON",
+    ];
+    for place in 0..5 {
+        for value in values {
+            let mut fields = ["*"; 5];
+            fields[place] = value;
+            let cron = fields.join(" ");
+            let manifest = with(&good, "/spec/schedules/0/cron", json!(cron));
+            let schedule = serde_json::from_value(manifest["spec"]["schedules"][0].clone()).expect("a schedule");
+            let problems = scheduled(&[schedule], 1, Timestamp::UNIX_EPOCH).problems;
+            match sandbox.create(&manifest).await {
+                Ok(_) => assert!(is_left_to_the_operator(&problems), "{cron} is taken: {problems:?}"),
+                Err(error) => assert!(!problems.is_empty(), "{cron} is refused, and the operator reads it: {error}"),
+            }
+        }
+    }
 }

@@ -48,7 +48,7 @@ pub use standby::{FailuresInARow, Standby, StandbyFailures, StandbyMode};
         label_selector_path = ".status.selector"
     ),
     printcolumn(name = "State", type_ = "string", json_path = ".spec.state"),
-    printcolumn(name = "Target", type_ = "integer", json_path = ".spec.targetSize"),
+    printcolumn(name = "Target", type_ = "integer", json_path = ".status.effectiveTarget.size"),
     printcolumn(name = "Ready", type_ = "integer", json_path = ".status.members.ready"),
     printcolumn(name = "Warming", type_ = "integer", json_path = ".status.members.warming"),
     printcolumn(name = "Claimed", type_ = "integer", json_path = ".status.members.claimed"),
@@ -61,6 +61,7 @@ pub use standby::{FailuresInARow, Standby, StandbyFailures, StandbyMode};
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Installation", type_ = "string", json_path = ".status.installation", priority = 1),
+    printcolumn(name = "TargetSize", type_ = "integer", json_path = ".spec.targetSize", priority = 1),
     printcolumn(name = "Standby", type_ = "integer", json_path = ".status.members.standby", priority = 1),
     printcolumn(name = "Errored", type_ = "integer", json_path = ".status.members.errored", priority = 1),
     printcolumn(name = "Terminating", type_ = "integer", json_path = ".status.members.terminating", priority = 1),

@@ -164,11 +164,11 @@ impl Walk<'_> {
     pub(super) async fn give_back(&self) -> Result<(), Failure> {
         let step = self.step("Everything is given back");
         let pool = self.examples.pool.name_any();
-        let begun = Instant::now();
         let refused = |error: kube::Error| step.failed("claims and pool to be deleted", causes(&error));
         self.claims.delete_collection(&DeleteParams::default(), &ListParams::default()).await.map_err(refused)?;
         self.pools.delete(&pool, &DeleteParams::default()).await.map_err(refused)?;
-        self.say.now(format_args!("all claims and instancepool/{pool} deleted"));
+        let deleted = Instant::now();
+        self.say.at(deleted, format_args!("all claims and instancepool/{pool} deleted"));
         let gone = self
             .sight
             .until(Deadline::now() + ALL_GONE, |view| (view.counts().total() == 0 && !view.has_pool()).then_some(()));
@@ -178,8 +178,9 @@ impl Walk<'_> {
         if !left.is_empty() {
             return Err(step.failed("every machine to be terminated", format!("these run: {left:?}")));
         }
-        let (bought, took) = (books.bought(), short(begun.elapsed()));
-        self.say.now(format_args!("all {bought} machines that were bought are terminated, {took} later"));
+        let (bought, ended) = (books.bought(), Instant::now());
+        let took = short(ended.saturating_duration_since(deleted));
+        self.say.at(ended, format_args!("all {bought} machines that were bought are terminated, {took} later"));
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bullpen_api::ClaimPhase;
@@ -25,9 +25,10 @@ const LONG: Duration = Duration::from_hours(24);
 pub(super) fn invite(say: &Narrator, ground: &Ground, stage: &Stage, examples: &Examples) {
     say.plain(format_args!("\n{}", paint(BOLD, "Now you, in another terminal:")));
     say.plain("");
-    say.plain(format_args!("  export KUBECONFIG={}", ground.kubeconfig.display()));
-    if let Some(kubectl) = &ground.kubectl {
-        say.plain(format_args!("  alias kubectl={}", kubectl.display()));
+    say.plain(format_args!("  export KUBECONFIG={}", quoted(&ground.kubeconfig.display().to_string())));
+    let plugin = plugin();
+    if let Some(path) = search_path(ground.kubectl.as_deref(), plugin.as_deref()) {
+        say.plain(format_args!("  export PATH={path}"));
     }
     let namespace = if ground.namespace == "default" { String::new() } else { format!(" -n {}", ground.namespace) };
     say.plain(format_args!("  kubectl{namespace} get ipool,pm,pclaim"));
@@ -37,13 +38,15 @@ pub(super) fn invite(say: &Narrator, ground: &Ground, stage: &Stage, examples: &
         claim.spec.acquired_for = Some("trying it out".to_owned());
         let text = serde_saphyr::to_string(&claim).unwrap_or_default();
         if fs::write(&path, text).is_ok() {
-            say.plain(format_args!("  kubectl{namespace} apply -f {}", path.display()));
+            say.plain(format_args!("  kubectl{namespace} apply -f {}", quoted(&path.display().to_string())));
             say.plain(format_args!("  kubectl{namespace} delete pclaim/mine"));
         }
     }
     say.plain(format_args!("  kubectl{namespace} scale ipool/ci --replicas=8"));
-    if let Some(plugin) = plugin() {
-        say.plain(format_args!("  {} top{namespace}", plugin.display()));
+    if plugin.is_some() {
+        say.plain(format_args!("  kubectl bullpen{namespace} why pool/ci"));
+        say.plain(format_args!("  kubectl bullpen{namespace} claim ci -- sh -c 'echo I hold $BULLPEN_HOST'"));
+        say.plain(format_args!("  kubectl bullpen{namespace} top"));
     }
     say.plain("");
     if let Some(log) = stage.operator_log() {
@@ -57,6 +60,28 @@ pub(super) fn invite(say: &Narrator, ground: &Ground, stage: &Stage, examples: &
 fn plugin() -> Option<PathBuf> {
     let path = std::env::current_exe().ok()?.with_file_name("kubectl-bullpen");
     path.exists().then_some(path)
+}
+
+/// The search path with which the commands find this kubectl and this plugin. An alias would not do: kubectl looks for
+/// its plugins in the search path, and scripts know no aliases.
+fn search_path(kubectl: Option<&Path>, plugin: Option<&Path>) -> Option<String> {
+    let folders: Vec<String> = [plugin, kubectl]
+        .into_iter()
+        .flatten()
+        .filter_map(Path::parent)
+        .map(|path| path.display().to_string())
+        .collect();
+    (!folders.is_empty()).then(|| format!("{}:\"$PATH\"", quoted(&folders.join(":"))))
+}
+
+/// The text as one word of a shell.
+fn quoted(text: &str) -> String {
+    let plain = |sign: char| sign.is_ascii_alphanumeric() || "/._-+:@%,".contains(sign);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// Prints events for ever.
@@ -110,4 +135,21 @@ fn told<'a>(batch: &'a [Moment], view: &View) -> Vec<(&'a Moment, String)> {
         Some((moment, text))
     };
     batch.iter().filter_map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_find_kubectl_and_its_plugin_in_the_path_that_is_printed() {
+        let (kubectl, plugin) = (Path::new("/cache/envtest/kubectl"), Path::new("/a b/it's/debug/kubectl-bullpen"));
+        let path = search_path(Some(kubectl), Some(plugin)).expect("a path");
+        let script = format!("PATH=/usr/bin:/bin; export PATH={path}; printf %s \"$PATH\"");
+        let said = std::process::Command::new("sh").args(["-c", &script]).output().expect("a shell");
+        let said = String::from_utf8(said.stdout).expect("text");
+        assert_eq!(said, "/a b/it's/debug:/cache/envtest:/usr/bin:/bin");
+        assert_eq!(search_path(None, None), None);
+        assert_eq!(quoted("/work/target/debug"), "/work/target/debug");
+    }
 }

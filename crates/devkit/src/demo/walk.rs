@@ -86,14 +86,17 @@ impl<'a> Walk<'a> {
         let (launch_config, pool) = (&self.examples.launch_config, &self.examples.pool);
         let (name, target) = (pool.name_any(), self.target());
         let refused = |error: kube::Error| step.failed("examples/ to be accepted", causes(&error));
-        let begun = Instant::now();
         self.launch_configs
             .patch(&launch_config.name_any(), &apply, &Patch::Apply(launch_config))
             .await
             .map_err(refused)?;
         self.pools.patch(&name, &apply, &Patch::Apply(pool)).await.map_err(refused)?;
         let launch_config = launch_config.name_any();
-        self.say.now(format_args!("applied launchconfig/{launch_config} and instancepool/{name}: targetSize {target}"));
+        let applied = Instant::now();
+        self.say.at(
+            applied,
+            format_args!("applied launchconfig/{launch_config} and instancepool/{name}: targetSize {target}"),
+        );
 
         let (mut written, mut asked) = (false, false);
         let done = self
@@ -114,8 +117,9 @@ impl<'a> Walk<'a> {
         if done.is_none() {
             return Err(step.missed(&format!("{target} ready members"), BOOTED));
         }
-        let took = short(begun.elapsed());
-        self.say.now(format_args!("{}, {took} after it was applied", paint(GOOD, "the pool is warm")));
+        let warm = Instant::now();
+        let took = short(warm.saturating_duration_since(applied));
+        self.say.at(warm, format_args!("{}, {took} after it was applied", paint(GOOD, "the pool is warm")));
         Ok(())
     }
 

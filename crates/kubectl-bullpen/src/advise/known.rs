@@ -81,6 +81,10 @@ pub(super) struct Known {
     pub goal_percent: f64,
     /// Whether it is only assumed how long claims hold machines.
     pub hold_assumed: bool,
+    /// Whether it is only assumed how long machines take to be ready.
+    pub boot_assumed: bool,
+    /// Whether the claims may be those of another pool or another time.
+    pub of_another_load: bool,
     /// What autosize recommends for the present time.
     pub recommended: Option<i32>,
     /// From what it is known, a sentence for each.
@@ -98,7 +102,7 @@ pub(super) fn known(given: Given) -> Result<Known, String> {
     let Hold { mean, source: hold_source, is_assumed: hold_assumed } = hold(&given);
     let mut notes: Vec<String> = hold_assumed.then(|| HOLD_IS_ASSUMED.to_owned()).into_iter().collect();
     let Record { claims, length, source, ready } = claims(&given, mean)?;
-    let (cloud, boot_source) = boot(&given, ready);
+    let (cloud, boot_source, boot_assumed) = boot(&given, ready);
     enough(&claims, length, cloud.boot.mean())?;
     let prices = given.launch_configs.iter().map(|config| given.hourly_price.or_else(|| hourly_price(config)));
     let prices: Option<Vec<f64>> = prices.collect();
@@ -133,6 +137,8 @@ pub(super) fn known(given: Given) -> Result<Known, String> {
         prices,
         goal_percent: given.goal_percent.unwrap_or_else(|| asked.hit_rate_percent.into()),
         hold_assumed,
+        boot_assumed,
+        of_another_load: matches!(given.recorded, Recorded::Trace { .. }),
         recommended: status.recommended_target,
         sources: [Some(source), Some(boot_source), hold_source].into_iter().flatten().collect(),
         notes,
@@ -244,12 +250,12 @@ fn hold(given: &Given) -> Hold {
     Hold { is_assumed: true, ..say(ASSUMED_HOLD, "assumed") }
 }
 
-/// The cloud of the pool, and how its boots are known.
-fn boot(given: &Given, learnt: Vec<f64>) -> (CloudModel, String) {
+/// The cloud of the pool, how its boots are known, and whether they are only assumed.
+fn boot(given: &Given, learnt: Vec<f64>) -> (CloudModel, String, bool) {
     let say = |boot: Boot, why: String| format!("machines are ready after {} in the mean: {why}", brief(boot.mean()));
     if let Some(seconds) = given.boot_seconds {
         let boot = Boot::Around { seconds, percent: BOOT_JITTER_PERCENT };
-        return (CloudModel { boot, ..measured(given) }, say(boot, "--boot-seconds".to_owned()));
+        return (CloudModel { boot, ..measured(given) }, say(boot, "--boot-seconds".to_owned()), false);
     }
     let mut times = learnt;
     if times.len() < LEAST_MACHINES {
@@ -258,10 +264,10 @@ fn boot(given: &Given, learnt: Vec<f64>) -> (CloudModel, String) {
     let Some(boot) = Boot::like(&times).filter(|_| times.len() >= LEAST_MACHINES) else {
         let boot = measured(given).boot;
         let why = "assumed, because no machines of the pool show it; give it with --boot-seconds".to_owned();
-        return (measured(given), say(boot, why));
+        return (measured(given), say(boot, why), true);
     };
     let number = times.len();
-    (CloudModel { boot, ..measured(given) }, say(boot, format!("as the last {number} of the pool were")))
+    (CloudModel { boot, ..measured(given) }, say(boot, format!("as the last {number} of the pool were")), false)
 }
 
 /// A cloud whose boots are measured from the launch until the operator sees that the machine is ready: calls and lists are in them.

@@ -37,6 +37,10 @@ pub(super) fn text(known: &Known, played: &Played) -> String {
 
 fn table(known: &Known, played: &Played) -> Table {
     let mut header = vec!["SIZE", "HITS", "MISSED", "P95", "P99", "IDLE H", "ALL H"];
+    let has_tier = known.pool.standby.is_some();
+    if has_tier {
+        header.push("STOPPED H");
+    }
     if known.prices.is_some() {
         header.push("COST");
     }
@@ -54,6 +58,7 @@ fn table(known: &Known, played: &Played) -> Table {
             format!("{:.1}", hours.idle * week),
             format!("{:.1}", hours.total * week),
         ];
+        cells.extend(has_tier.then(|| format!("{:.1}", hours.stopped * week)));
         cells.extend(row.cost.map(|cost| format!("{:.2}", cost * week)));
         let marks = marks(known, played, row);
         cells.push(if marks.is_empty() { "-".to_owned() } else { marks.join(", ") });
@@ -76,10 +81,22 @@ fn marks(known: &Known, played: &Played, row: &Row) -> Vec<String> {
             Some(own) => format!("now for {own} %"),
             None => "now".to_owned(),
         }),
-        (known.recommended.map(Size::Fixed) == Some(row.size)).then(|| "recommended at present".to_owned()),
+        (known.recommended.map(Size::Fixed) == Some(row.size)).then(|| recommended(known)),
         (played.cheapest == Some(row.size)).then(cheapest),
     ];
     marks.into_iter().flatten().collect()
+}
+
+/// What autosize recommends is for the claims of the pool itself.
+fn recommended(known: &Known) -> String {
+    let whose = if known.of_another_load { " for the pool's own claims" } else { "" };
+    format!("recommended at present{whose}")
+}
+
+/// The flags that say what is only assumed here.
+fn to_give(known: &Known) -> Vec<&'static str> {
+    let assumed = [(known.boot_assumed, "--boot-seconds"), (known.hold_assumed, "--hold-seconds")];
+    assumed.into_iter().filter(|(is_assumed, _)| *is_assumed).map(|(_, flag)| flag).collect()
 }
 
 /// What to do next.
@@ -93,10 +110,11 @@ fn next(known: &Known, played: &Played) -> Next {
     let stays = |why: String| Next { why, command: None };
     let Some(own) = played.row(played.own) else { return stays("Nothing to change.".to_owned()) };
     let Some(best) = played.cheapest.and_then(|size| played.row(size)) else {
-        if known.hold_assumed {
+        let flags = to_give(known);
+        if !flags.is_empty() {
             return stays(format!(
-                "Next: give --hold-seconds. Up to maxSize {} no size keeps {goal} % if claims hold their machines for as long as is \
-                 assumed, and that decides it here.",
+                "Next: give {}. Up to maxSize {} no size keeps {goal} % by what is assumed, and that decides it here.",
+                flags.join(" and "),
                 known.pool.max_size
             ));
         }
@@ -119,6 +137,15 @@ fn next(known: &Known, played: &Played) -> Next {
         let floor = matches!(best.size, Size::Fixed(size) if size == known.pool.min_size && size > 0);
         let floor = if floor { "; only a lower spec.minSize allows a smaller one" } else { "" };
         return stays(format!("Nothing to change: {size} keeps {goal} %, and nothing else saves enough{floor}."));
+    }
+    let flags = to_give(known);
+    if best.price() > now && !flags.is_empty() {
+        return stays(format!(
+            "Next: give {}. By what is assumed, {} would keep {goal} % where {size} has {:.2} %: an assumption is no reason to buy more.",
+            flags.join(" and "),
+            named(best.size),
+            own.hit_percent()
+        ));
     }
     let changes = amount(known, best.price() - now);
     let why = if keeps {
@@ -188,6 +215,7 @@ pub(super) fn document(known: &Known, played: &Played) -> Value {
         "claims": known.claims.len(), "hours": known.length as f64 / HOUR as f64,
         "goalPercent": known.goal_percent,
         "bootSeconds": known.cloud.boot.mean(),
+        "assumed": to_give(known),
         "sources": known.sources, "notes": known.notes,
         "now": size(played.own),
         "recommendedTarget": known.recommended,

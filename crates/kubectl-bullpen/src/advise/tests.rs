@@ -43,7 +43,13 @@ fn given(pool: Value) -> Given {
 
 /// What a pool has learnt in so many hours in which a claim came every so many seconds, and two at once each ten times.
 fn learnt(hours: i64, every: i64) -> String {
-    let mut sizer = Sizer::new(Goal { hits: 0.99, window: 120.0, creates: None, most: 10_000 });
+    let mut sizer = Sizer::new(Goal {
+        hits: 0.99,
+        window: 120.0,
+        creates: None,
+        most: 10_000,
+        schedules: std::sync::Arc::default(),
+    });
     for seconds in [85, 90, 95] {
         sizer.ready_after(seconds * 1_000);
     }
@@ -121,6 +127,56 @@ fn a_max_size_that_an_assumed_hold_fills_is_no_reason_to_raise_it() {
     assert_eq!(played.cheapest, None);
     let text = report::text(&known, &played);
     assert!(text.contains("Next: give --hold-seconds.") && !text.contains("Raise spec.maxSize"), "{text}");
+}
+
+#[test]
+fn an_assumption_is_no_reason_to_buy_more() {
+    let mut short = given(pool(&json!({ "targetSize": 1, "maxSize": 60 }), &json!({ "learnt": learnt(6, 30) })));
+    short.hold_seconds = None;
+    let (known, played) = advised(short);
+    assert!(matches!(played.cheapest, Some(Size::Fixed(2..))), "{:?}", played.cheapest);
+    let text = report::text(&known, &played);
+    assert!(text.contains("\nNext: give --hold-seconds. By what is assumed, targetSize "), "{text}");
+    assert!(text.ends_with("an assumption is no reason to buy more."), "no command:\n{text}");
+    assert_eq!(report::document(&known, &played)["assumed"], json!(["--hold-seconds"]));
+    let lines: Vec<String> = (0..300).map(|number| format!("{},60000", number * 30_000)).collect();
+    let text = format!("arrival_ms,duration_ms\n{}\n", lines.join("\n"));
+    let recorded = Recorded::Trace { file: "week.csv".to_owned(), text };
+    let spec = json!({ "targetSize": 0, "minSize": 0, "autosize": { "mode": "Off" } });
+    let (known, played) = advised(Given { recorded, hold_seconds: None, ..given(pool(&spec, &json!({}))) });
+    let text = report::text(&known, &played);
+    assert!(text.contains("\nNext: give --boot-seconds. By what is assumed"), "{text}");
+}
+
+#[test]
+fn what_autosize_recommends_is_named_as_that_of_the_pools_own_claims_where_others_are_played() {
+    let lines: Vec<String> = (0..300).map(|number| format!("{},60000", number * 30_000)).collect();
+    let text = format!("arrival_ms,duration_ms\n{}\n", lines.join("\n"));
+    let recorded = Recorded::Trace { file: "week.csv".to_owned(), text };
+    let own = || given(pool(&json!({}), &json!({ "learnt": learnt(6, 30), "recommendedTarget": 6 })));
+    let told = |given| {
+        let (known, played) = advised(given);
+        report::text(&known, &played)
+    };
+    let other = told(Given { recorded, hold_seconds: None, boot_seconds: Some(60.0), ..own() });
+    assert!(other.contains("recommended at present for the pool's own claims"), "{other}");
+    let own = told(own());
+    assert!(own.contains("recommended at present") && !own.contains("own claims"), "{own}");
+}
+
+#[test]
+fn hours_on_standby_have_a_column_where_the_pool_has_such_a_tier() {
+    let told = |spec: &Value| {
+        let (known, played) = advised(given(pool(spec, &json!({ "learnt": learnt(6, 30) }))));
+        report::text(&known, &played)
+    };
+    assert!(!told(&json!({})).contains("STOPPED H"));
+    let text = told(&json!({ "standby": { "size": 3 } }));
+    let head = text.lines().find(|line| line.starts_with("SIZE ")).unwrap();
+    let place = head.find("STOPPED H").unwrap_or_else(|| panic!("{text}"));
+    let row = text.lines().find(|line| line.contains("cheapest with")).unwrap();
+    let hours: f64 = row[place..].split_whitespace().next().unwrap().parse().unwrap();
+    assert!(hours > 0.0, "{text}");
 }
 
 #[test]

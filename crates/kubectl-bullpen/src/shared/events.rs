@@ -1,7 +1,9 @@
 //! Reads Events about objects.
 
+use bullpen_plan::pool::for_a_person::is_of_a_state;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::ListParams;
 use serde::Serialize;
 
@@ -23,6 +25,20 @@ pub(crate) struct EventSummary {
     pub(crate) count: i32,
     /// Kind and name of the object that it is about.
     pub(crate) about: String,
+    /// Whether it told of a state that has ended since.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) ended: bool,
+}
+
+impl EventSummary {
+    /// Sets whether it tells of a state that none of the object's conditions has any more.
+    pub(crate) fn compared_with(mut self, conditions: &[Condition]) -> Self {
+        // The end of a long message is missing in an Event.
+        let message = self.message.trim_end_matches('…');
+        let lasts = || conditions.iter().any(|now| now.reason == self.reason && now.message.contains(message));
+        self.ended = is_of_a_state(&self.reason) && !lasts();
+        self
+    }
 }
 
 /// The Events of a namespace that match a field selector, the latest last.
@@ -52,6 +68,7 @@ fn summary(event: Event) -> EventSummary {
         reason: event.reason.unwrap_or_default(),
         message: event.message.unwrap_or_default(),
         count: series.and_then(|series| series.count).or(event.count).unwrap_or(1),
+        ended: false,
         about: format!("{}/{}", object.kind.unwrap_or_default().to_lowercase(), object.name.unwrap_or_default()),
     }
 }

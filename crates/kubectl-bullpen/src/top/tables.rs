@@ -16,9 +16,6 @@ fn safe<const N: usize>(cells: [String; N]) -> [String; N] {
     cells.map(|cell| shown::line(&cell).into_owned())
 }
 
-/// The column of [`pool`] with the members on standby, of which there are none where no pool has such a tier.
-pub(super) const STANDBY: usize = 4;
-
 /// A row of the table of pools, without the namespace.
 pub(super) fn pool(model: &Model, pool: &InstancePool, now: Timestamp) -> [String; 11] {
     let status = pool.status.clone().unwrap_or_default();

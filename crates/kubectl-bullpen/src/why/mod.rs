@@ -108,7 +108,7 @@ async fn story_of(
     let (presence, configs) = around;
     let around = &Surroundings { presence, configs, now: Timestamp::now() };
     let now = around.now;
-    let (mut story, uid) = match subject {
+    let (mut story, uid, conditions) = match subject {
         Subject::Claim => {
             let Some(claim) = found::<PoolClaim>(session, namespace, name).await? else { return Ok(None) };
             let pool = match claim.pool_or_queue() {
@@ -120,7 +120,8 @@ async fn story_of(
                 None => None,
             };
             let others: Vec<PoolClaim> = session.list(false, &ListParams::default()).await?;
-            (claim::story(&claim, pool.as_ref(), member.as_ref(), &others, around), claim.uid())
+            let story = claim::story(&claim, pool.as_ref(), member.as_ref(), &others, around);
+            (story, claim.uid(), claim.status.map(|status| status.conditions))
         }
         Subject::Member => {
             let Some(member) = found::<PoolMember>(session, namespace, name).await? else { return Ok(None) };
@@ -130,25 +131,27 @@ async fn story_of(
                 Some(claim) => related::<PoolClaim>(session, &claim.namespace, &claim.name).await,
                 None => None,
             };
-            (member::story(&member, pool.as_ref(), config.as_ref(), claim.as_ref(), now), member.uid())
+            let story = member::story(&member, pool.as_ref(), config.as_ref(), claim.as_ref(), now);
+            (story, member.uid(), member.status.map(|status| status.conditions))
         }
         Subject::Pool => {
             let Some(pool) = found::<InstancePool>(session, namespace, name).await? else { return Ok(None) };
             let labels = format!("{LABEL_POOL}={name}");
             let members: Vec<PoolMember> = session.list(false, &ListParams::default().labels(&labels)).await?;
-            (pool::story(&pool, &members, around), pool.uid())
+            (pool::story(&pool, &members, around), pool.uid(), pool.status.map(|status| status.conditions))
         }
         Subject::LaunchConfig => {
             let Some(config) = found::<LaunchConfig>(session, namespace, name).await? else { return Ok(None) };
             let pools = session.list(false, &ListParams::default()).await.unwrap_or_default();
-            (launch_config::story(&config, &pools, now), config.uid())
+            let story = launch_config::story(&config, &pools, now);
+            (story, config.uid(), config.status.map(|status| status.conditions))
         }
     };
     story.unattended(presence.absence(namespace));
     let selector = format!("involvedObject.uid={}", uid.unwrap_or_default());
     // If Events cannot be read, the story goes without them.
     let events = events::find(session, namespace, &selector).await.unwrap_or_default();
-    Ok(Some(story.with_events(events)))
+    Ok(Some(story.with_events(events, &conditions.unwrap_or_default())))
 }
 
 #[cfg(test)]

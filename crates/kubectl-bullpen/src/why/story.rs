@@ -64,9 +64,11 @@ impl Story {
         self.next.push(sentence.into());
     }
 
-    pub(super) fn with_events(self, events: Vec<EventSummary>) -> Self {
+    /// With the latest Events about the object, which has these conditions now.
+    pub(super) fn with_events(self, events: Vec<EventSummary>, conditions: &[Condition]) -> Self {
         let skipped = events.len().saturating_sub(EVENTS);
-        Self { events: events.into_iter().skip(skipped).collect(), ..self }
+        let latest = events.into_iter().skip(skipped).map(|event| event.compared_with(conditions));
+        Self { events: latest.collect(), ..self }
     }
 
     /// The story for a terminal: each fact and each Event is one line.
@@ -80,7 +82,9 @@ impl Story {
         for event in &self.events {
             let times = if event.count > 1 { format!(" ({} times)", event.count) } else { String::new() };
             let message = if self.tells(&event.message) { "as above" } else { &event.message };
-            lines.push(format!("    {} ago {} {}{times}: {message}", age(event.time, now), event.type_, event.reason));
+            let ended = if event.ended { " (no longer so)" } else { "" };
+            let what = format!("{} {}{times}{ended}", event.type_, event.reason);
+            lines.push(format!("    {} ago {what}: {message}", age(event.time, now)));
         }
         let safe: Vec<_> = lines.iter().map(|text| shown::line(text)).collect();
         safe.join("\n")
@@ -123,9 +127,10 @@ mod tests {
             message,
             count: 1,
             about: "claim/evil".into(),
+            ended: false,
         };
         let again = event(forged.clone());
-        let text = story.with_events(vec![event(format!("more: {forged}")), again]).whole();
+        let text = story.with_events(vec![event(format!("more: {forged}")), again], &[]).whole();
         assert!(text.chars().all(|sign| sign == '\n' || !shown::is_hidden(sign)), "{text:?}");
         assert_eq!(
             text.lines().count(),
@@ -133,6 +138,31 @@ mod tests {
             "a headline, a fact, what is next, and the Events below their title:\n{text}"
         );
         assert!(text.ends_with("Warning R: as above"), "a message is told once:\n{text}");
+    }
+
+    #[test]
+    fn an_event_about_a_state_that_was_mended_says_that_it_is_over() {
+        let event = |reason: &str, message: &str| EventSummary {
+            time: None,
+            type_: "Warning".into(),
+            reason: reason.into(),
+            message: message.into(),
+            count: 1,
+            about: "pool/ci".into(),
+            ended: false,
+        };
+        let now: Condition = serde_json::from_value(serde_json::json!({ "type": "SchedulesValid", "status": "False",
+            "reason": "ScheduleInvalid", "message": "ignored: b: hour 25", "lastTransitionTime": "1969-12-31T23:56:00Z" }))
+        .unwrap();
+        let events = vec![
+            event("ScheduleInvalid", "a: hour 24"),
+            event("ScheduleInvalid", "b: hour 25"),
+            event("RolloutPaused", "it gets nowhere"),
+        ];
+        let text = Story::of("pool", "ci", "all is well").with_events(events, &[now]).whole();
+        assert!(text.contains("Warning ScheduleInvalid (no longer so): a: hour 24"), "{text}");
+        assert!(text.contains("Warning ScheduleInvalid: b: hour 25"), "{text}");
+        assert!(text.contains("Warning RolloutPaused: it gets nowhere"), "what happened has happened:\n{text}");
     }
 
     #[test]

@@ -68,7 +68,13 @@ mod tests {
 
     /// A claim each minute of this many hours, with an hour after the first one in which nobody counted.
     fn record(hours: i64) -> String {
-        let mut sizer = Sizer::new(Goal { hits: 0.99, window: 120.0, creates: None, most: 10_000 });
+        let mut sizer = Sizer::new(Goal {
+            hits: 0.99,
+            window: 120.0,
+            creates: None,
+            most: 10_000,
+            schedules: std::sync::Arc::default(),
+        });
         for seconds in [96, 90, 120] {
             sizer.ready_after(seconds * 1_000);
         }

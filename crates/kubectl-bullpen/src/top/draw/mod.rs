@@ -1,4 +1,6 @@
-//! Draws the screen from the model. No I/O.
+//! Draws the screen from the model. No I/O. `fit` brings texts to the width that there is.
+
+mod fit;
 
 use bullpen_access::shown;
 use bullpen_api::{InstancePool, MemberCounts};
@@ -7,22 +9,22 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Sparkline, Table, TableState, Wrap};
-
+use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Sparkline, Table, TableState};
 use unicode_width::UnicodeWidthStr;
 
+use self::fit::{Column, Kind};
 use super::model::{Key, Model};
 use super::tables;
 use crate::shared::printing::span;
 
 /// From this width, in columns, members and queue are side by side.
 const WIDE: u16 = 120;
-/// From this width the id of a member's machine is shown.
-const INSTANCES: u16 = 90;
 /// From this width lists have two blanks between columns.
 const ROOMY: u16 = 79;
 /// Width of the graph of the last minute's bindings: one column for two seconds.
 const COURSE: u16 = 30;
+/// So much of a pool's name is in the title of a list before the words after it are left out.
+const NAMED: usize = 24;
 
 /// Draws the whole screen.
 pub(super) fn draw(frame: &mut Frame, model: &Model, now: Timestamp) {
@@ -39,35 +41,40 @@ pub(super) fn draw(frame: &mut Frame, model: &Model, now: Timestamp) {
     ])
     .areas(area);
     draw_head(frame, head, model, shown);
-    draw_pools(frame, top, model, shown);
+    let told = draw_pools(frame, top, model, shown);
     if let Some((_, key, pool)) = model.chosen() {
-        draw_chosen(frame, bottom, model, key, pool, shown);
+        let trouble = model.trouble_of(pool, shown).filter(|_| !told);
+        let rest = draw_trouble(frame, bottom, trouble.as_deref());
+        draw_chosen(frame, rest, model, key, pool, shown);
     } else {
         let label = if model.is_whole() { "There is no pool here." } else { "Reading …" };
         frame.render_widget(Paragraph::new(label).dim(), bottom);
     }
-    draw_foot(frame, foot, model);
+    draw_foot(frame, foot, model, now);
 }
 
 fn draw_head(frame: &mut Frame, area: Rect, model: &Model, now: Timestamp) {
     let course = if area.width >= WIDE { COURSE } else { 0 };
     let [left, right] = Layout::horizontal([Constraint::Min(0), Constraint::Length(course)]).areas(area);
+    let room = usize::from(left.width);
     let scope = model.namespace.as_ref().map_or("all namespaces".to_owned(), |name| format!("namespace {name}"));
     let clock = now.strftime("%H:%M:%S UTC").to_string();
-    let mut title = vec![Span::from("bullpen").bold(), Span::from(format!("  {scope}  {clock}"))];
+    let mut title = vec![(Span::from("bullpen").bold(), 1), (Span::from(scope), 3), (Span::from(clock), 2)];
     if model.frozen().is_some() {
-        title.push(Span::from("  frozen").yellow().bold());
+        title.push((Span::from("frozen").yellow().bold(), 4));
     }
-    let rate = |number: u32, word: &str| [Span::from(number.to_string()).bold(), Span::from(format!(" {word}  "))];
-    let mut rates = vec![Span::from("claims/min: ").dim()];
-    rates.extend(rate(model.made.per_minute(now), "made"));
-    rates.extend(rate(model.bound.per_minute(now), "bound"));
-    rates.extend(rate(model.ended.per_minute(now), "ended"));
+    let rate = |number: u32, word: &str| Span::from(format!("{number} {word}"));
     let waiting = model.waiting();
-    rates.push(Span::from(format!("now: {} hold, ", model.holding())).dim());
     let label = Span::from(format!("{waiting} wait"));
-    rates.push(if waiting > 0 { label.yellow() } else { label.dim() });
-    frame.render_widget(Paragraph::new(vec![Line::from(title), Line::from(rates)]), left);
+    let rates = vec![
+        (Span::from("claims/min:").dim(), 4),
+        (rate(model.made.per_minute(now), "made").bold(), 1),
+        (rate(model.bound.per_minute(now), "bound").bold(), 3),
+        (rate(model.ended.per_minute(now), "ended").bold(), 2),
+        (Span::from(format!("now: {} hold,", model.holding())).dim(), 5),
+        (if waiting > 0 { label.yellow() } else { label.dim() }, 6),
+    ];
+    frame.render_widget(Paragraph::new(vec![line_of(title, room), line_of(rates, room)]), left);
     if course > 0 {
         let [label, line] = Layout::vertical([Constraint::Length(1), Constraint::Length(1)]).areas(right);
         frame.render_widget(Paragraph::new(Line::from("bound, the last minute").right_aligned().dim()), label);
@@ -76,104 +83,115 @@ fn draw_head(frame: &mut Frame, area: Rect, model: &Model, now: Timestamp) {
     }
 }
 
+/// A line of these parts, each with its rank: where there is no room for all, that with the lowest rank is left out first.
+fn line_of(parts: Vec<(Span<'static>, u8)>, width: usize) -> Line<'static> {
+    let ranked: Vec<(&str, u8)> = parts.iter().map(|(part, rank)| (part.content.as_ref(), *rank)).collect();
+    let places = fit::parts(&ranked, width);
+    let mut line = Line::default();
+    for (place, (part, _)) in parts.into_iter().enumerate() {
+        if !places.contains(&place) {
+            continue;
+        }
+        if !line.spans.is_empty() {
+            line.push_span("  ");
+        }
+        let text = fit::cut_middle(&part.content, width);
+        line.push_span(part.content(text));
+    }
+    line
+}
+
 fn header<'a>(names: impl IntoIterator<Item = &'a str>) -> Row<'a> {
     Row::new(names.into_iter().map(Cell::from)).style(Style::new().add_modifier(Modifier::DIM))
 }
 
-/// The columns of numbers of the table of pools, with their widths. They are never cut: half a number is another one.
-const NUMBERS: [(&str, u16); 9] = [
-    ("STATE", 8),
-    ("TARGET", 6),
-    ("READY", 5),
-    ("STANDBY", 7),
-    ("BOOT", 5),
-    ("CLAIM", 5),
-    ("END", 4),
-    ("WAIT", 5),
-    ("MAX", 5),
+/// The columns of the table of pools. Which of them are left out first is by how much the lines below tell of it.
+const POOLS: [Column; 12] = [
+    Column::new("NAMESPACE", Kind::Name(NAME), None),
+    Column::new("POOL", Kind::Name(NAME), None),
+    Column::new("STATE", Kind::Whole, Some(6)),
+    Column::new("TARGET", Kind::Whole, Some(9)),
+    Column::new("READY", Kind::Whole, Some(10)),
+    Column::new("STANDBY", Kind::Whole, Some(3)),
+    Column::new("BOOT", Kind::Whole, Some(5)),
+    Column::new("CLAIM", Kind::Whole, Some(7)),
+    Column::new("END", Kind::Whole, Some(2)),
+    Column::new("WAIT", Kind::Whole, Some(8)),
+    Column::new("MAX", Kind::Whole, Some(4)),
+    Column::new("TROUBLE", Kind::Text(TROUBLE), Some(1)),
 ];
-/// The longest name that is shown whole, and the least that a name gets.
-const NAME: (u16, u16) = (24, 6);
+/// The least that a name gets.
+const NAME: usize = 9;
 /// Least width of the column of problems; if there is no room for it, only the chosen pool's problem is shown.
-const TROUBLE: u16 = 10;
+const TROUBLE: usize = 10;
 
-fn draw_pools(frame: &mut Frame, area: Rect, model: &Model, now: Timestamp) {
-    let longest = |of: fn(&Key) -> &String, least: u16| {
-        let widest = model.pools().map(|(key, _)| of(key).chars().count()).max().unwrap_or(0);
-        u16::try_from(widest).unwrap_or(NAME.0).clamp(least, NAME.0)
-    };
+/// Draws the table of pools. Returns whether all of the chosen pool's problem is in it.
+fn draw_pools(frame: &mut Frame, area: Rect, model: &Model, now: Timestamp) -> bool {
     let has_tier = model.pools().any(|(_, pool)| pool.spec.standby.is_some());
-    let numbers = || NUMBERS.into_iter().filter(|(name, _)| has_tier || *name != "STANDBY");
-    let mut heads = vec![];
-    if model.namespace.is_none() {
-        heads.push(("NAMESPACE", longest(|key| &key.0, 9)));
-    }
-    heads.push(("POOL", longest(|key| &key.1, NAME.1)));
-    let room = area.width.saturating_sub(numbers().map(|(_, width)| width + 1).sum());
-    let of_names: u16 = heads.iter().map(|(_, width)| width + 1).sum();
-    let has_trouble = of_names + TROUBLE <= room;
-    if of_names > room + 1 {
-        let each = (room + 1) / u16::try_from(heads.len()).unwrap_or(1);
-        for (_, width) in &mut heads {
-            *width = each.saturating_sub(1).max(NAME.1);
-        }
-    }
-    let names: Vec<u16> = heads.iter().map(|(_, width)| *width).collect();
-    let mut columns: Vec<_> = heads.into_iter().chain(numbers()).collect();
-    let mut widths: Vec<_> = columns.iter().map(|(_, width)| Constraint::Length(*width)).collect();
-    if has_trouble {
-        columns.push(("TROUBLE", TROUBLE));
-        widths.push(Constraint::Min(TROUBLE));
-    }
-    let rows = model.pools().map(|(key, pool)| {
-        let mut cells: Vec<_> =
-            tables::pool(model, pool, now).into_iter().enumerate().map(|(n, text)| pool_cell(n, text)).collect();
-        if !has_trouble {
-            cells.pop();
-        }
-        if !has_tier {
-            cells.remove(tables::STANDBY);
-        }
-        let shown = [&key.0, &key.1];
-        let shown =
-            shown[shown.len() - names.len()..].iter().zip(&names).map(|(name, width)| Cell::from(cut(name, *width)));
-        cells.splice(..1, shown);
-        Row::new(cells)
+    let is_shown = |name: &str| match name {
+        "NAMESPACE" => model.namespace.is_none(),
+        "STANDBY" => has_tier,
+        _ => true,
+    };
+    let columns: Vec<Column> = POOLS.into_iter().filter(|column| is_shown(column.name)).collect();
+    let rows: Vec<Vec<String>> = model
+        .pools()
+        .map(|(key, pool)| {
+            let cells = std::iter::once(shown::line(&key.0).into_owned()).chain(tables::pool(model, pool, now));
+            cells.zip(POOLS).filter(|(_, column)| is_shown(column.name)).map(|(cell, _)| cell).collect()
+        })
+        .collect();
+    let fitted = fit::fit(&columns, &rows, area.width.into(), 1);
+    let chosen = model.chosen().map(|(place, ..)| place);
+    let told = chosen.is_none_or(|place| {
+        let trouble = rows[place].last().is_some_and(String::is_empty);
+        trouble || fitted.place("TROUBLE").is_some_and(|column| fitted.rows[place].get(column) == rows[place].last())
     });
-    let table = Table::new(rows, widths)
-        .header(header(columns.iter().map(|(name, _)| *name)))
+    let lines = fitted.rows.iter().map(|row| {
+        Row::new(row.iter().zip(&fitted.columns).map(|(text, column)| pool_cell(column.name, text.clone())))
+    });
+    let table = Table::new(lines, fitted.widths.iter().map(|width| Constraint::Length(*width)))
+        .header(header(fitted.columns.iter().map(|column| column.name)))
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
         .block(Block::new().borders(Borders::TOP).border_style(Style::new().dim()));
-    let mut state = TableState::default().with_selected(model.chosen().map(|(place, ..)| place));
+    let mut state = TableState::default().with_selected(chosen);
     frame.render_stateful_widget(table, area, &mut state);
-}
-
-/// The text in so many columns; what is left out is an ellipsis.
-fn cut(text: &str, width: u16) -> String {
-    let width = usize::from(width);
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
-    format!("{kept}…")
+    told
 }
 
 /// A cell of the table of pools, in color if a person should notice it.
-fn pool_cell(column: usize, text: String) -> Cell<'static> {
+fn pool_cell(column: &str, text: String) -> Cell<'static> {
     let some = text != "0";
     let style = match column {
-        1 if text != "Active" => Style::new().yellow(),
-        3 if some => Style::new().green(),
-        8 if some => Style::new().yellow(),
-        10 => Style::new().red(),
+        "STATE" if text != "Active" => Style::new().yellow(),
+        "READY" if some => Style::new().green(),
+        "WAIT" if some => Style::new().yellow(),
+        "TROUBLE" => Style::new().red(),
         _ => Style::new(),
     };
     Cell::from(text).style(style)
 }
 
+const MEMBERS: [Column; 6] = [
+    Column::new("MEMBER", Kind::Name(10), None),
+    Column::new("STATE", Kind::Text(8), None),
+    Column::new("AGE", Kind::Whole, Some(2)),
+    Column::new("ADDRESS", Kind::Name(15), Some(3)),
+    Column::new("INSTANCE", Kind::Whole, Some(1)),
+    Column::new("CLAIM OR REASON", Kind::Text(15), None),
+];
+
+const QUEUE: [Column; 5] = [
+    Column::new("#", Kind::Whole, None),
+    Column::new("CLAIM", Kind::Name(10), None),
+    Column::new("AGE", Kind::Whole, Some(2)),
+    Column::new("BY", Kind::Name(8), Some(1)),
+    Column::new("WAITS FOR", Kind::Text(10), None),
+];
+
+/// Draws the members and the queue of the chosen pool.
 fn draw_chosen(frame: &mut Frame, area: Rect, model: &Model, key: &Key, pool: &InstancePool, now: Timestamp) {
     let queue = model.queue_of(key);
-    let area = draw_trouble(frame, area, model.trouble_of(pool, now).as_deref());
     let (of_members, of_queue) = if area.width >= WIDE && !queue.is_empty() {
         let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).spacing(2).areas(area);
         (left, right)
@@ -184,63 +202,33 @@ fn draw_chosen(frame: &mut Frame, area: Rect, model: &Model, key: &Key, pool: &I
         let [upper, lower] = Layout::vertical([Constraint::Min(0), Constraint::Length(lines)]).areas(area);
         (upper, lower)
     };
-    draw_members(frame, of_members, model, key, pool, now);
-    let lines: Vec<_> = queue.iter().enumerate().map(|(place, claim)| tables::waiting(place, claim, now)).collect();
-    let title = match queue.len() {
-        0 => format!(" queue of {}: nobody waits ", key.1),
-        some => format!(" queue of {}: {some} ", key.1),
-    };
-    let names = ["#", "CLAIM", "AGE", "BY", "WAITS FOR"];
-    let widths = names.iter().enumerate().map(|(column, name)| match column {
-        4 => Constraint::Min(10),
-        _ => Constraint::Length(widest(name, lines.iter().map(|line| line[column].as_str()))),
-    });
-    let widths = widths.collect();
-    let shown = if lines.is_empty() { vec![] } else { names.to_vec() };
-    let rows = lines.iter().map(|line| Row::new(line.clone())).collect();
-    let list = List { title: title.into(), names: shown, rows, widths, scrolled: model.scrolled() };
-    draw_list(frame, of_queue, list);
-}
-
-/// Draws the chosen pool's problem in full if the table has cut it. Returns the area that is left.
-fn draw_trouble(frame: &mut Frame, area: Rect, trouble: Option<&str>) -> Rect {
-    let Some(trouble) = trouble.filter(|_| area.width < WIDE) else { return area };
-    let trouble = shown::line(trouble);
-    let label = Paragraph::new(format!("! {trouble}")).red().wrap(Wrap { trim: true });
-    let lines = u16::try_from(trouble.chars().count()).unwrap_or(u16::MAX).saturating_add(2) / area.width.max(1) + 1;
-    let [line, rest] = Layout::vertical([Constraint::Length(lines.min(3)), Constraint::Min(0)]).areas(area);
-    frame.render_widget(label, line);
-    rest
-}
-
-fn draw_members(frame: &mut Frame, area: Rect, model: &Model, key: &Key, pool: &InstancePool, now: Timestamp) {
-    let members = model.members_of(key);
     let counts = pool.status.as_ref().and_then(|status| status.members).unwrap_or_default();
-    let mut title = vec![Span::from(format!(" members of {}: ", key.1))];
-    title.extend(count_words(&counts));
-    let lines: Vec<_> = members.iter().map(|member| tables::member(member, now)).collect();
-    // If there is no room for all columns, the machine's id is left out.
-    let columns: &[usize] = if area.width >= INSTANCES { &[0, 1, 2, 3, 4, 5] } else { &[0, 1, 2, 3, 5] };
-    let names = ["MEMBER", "STATE", "AGE", "ADDRESS", "INSTANCE", "CLAIM OR REASON"];
-    let widths = columns.iter().map(|&column| match column {
-        5 => Constraint::Min(15),
-        _ => Constraint::Length(widest(names[column], lines.iter().map(|line| line[column].as_str()))),
-    });
-    let rows = lines.iter().map(|line| {
-        Row::new(columns.iter().map(|&column| {
-            let style = if column == 1 { color_of(&line[1]) } else { Style::new() };
-            Cell::from(line[column].clone()).style(style)
-        }))
-    });
-    let shown = columns.iter().map(|&column| names[column]).collect();
-    let (rows, widths) = (rows.collect(), widths.collect());
-    draw_list(frame, area, List { title: title.into(), names: shown, rows, widths, scrolled: model.scrolled() });
+    let members = model.members_of(key).into_iter().map(|member| tables::member(member, now).to_vec()).collect();
+    let title = |what: &str, rest: Vec<Span<'static>>| Title { what: what.to_owned(), pool: named(model, key), rest };
+    let list = List { title: title("members of", count_words(&counts)), columns: &MEMBERS, rows: members };
+    draw_list(frame, of_members, list, model.scrolled());
+    let rows: Vec<_> =
+        queue.iter().enumerate().map(|(place, claim)| tables::waiting(place, claim, now).to_vec()).collect();
+    let waits = if rows.is_empty() { "nobody waits".to_owned() } else { rows.len().to_string() };
+    let columns: &[Column] = if rows.is_empty() { &[] } else { &QUEUE };
+    let list = List { title: title("queue of", vec![Span::from(waits)]), columns, rows };
+    draw_list(frame, of_queue, list, model.scrolled());
 }
 
-/// The width of a column: that of its longest cell, up to a limit.
-fn widest<'a>(name: &str, cells: impl Iterator<Item = &'a str>) -> u16 {
-    let longest = cells.map(UnicodeWidthStr::width).chain([name.len()]).max().unwrap_or(0);
-    u16::try_from(longest).unwrap_or(u16::MAX).min(26)
+/// The pool's name, with its namespace where pools of others are shown too.
+fn named(model: &Model, (namespace, name): &Key) -> String {
+    if model.namespace.is_none() { format!("{namespace}/{name}") } else { name.clone() }
+}
+
+/// Draws a problem that the table of pools could not show in full. Returns the area that is left.
+fn draw_trouble(frame: &mut Frame, area: Rect, trouble: Option<&str>) -> Rect {
+    let Some(trouble) = trouble else { return area };
+    let lines = fit::wrap(&format!("! {}", shown::line(trouble)), area.width.into(), 3);
+    let height = u16::try_from(lines.len()).unwrap_or(u16::MAX);
+    let [line, rest] = Layout::vertical([Constraint::Length(height), Constraint::Min(0)]).areas(area);
+    let lines: Vec<_> = lines.into_iter().map(Line::from).collect();
+    frame.render_widget(Paragraph::new(lines).red(), line);
+    rest
 }
 
 /// The numbers of members by state, without zeros.
@@ -264,7 +252,7 @@ fn count_words(counts: &MemberCounts) -> Vec<Span<'static>> {
         (aside, "aside", "Cordoned"),
     ];
     let some = parts.into_iter().filter(|(count, ..)| *count > 0);
-    some.map(|(count, word, state)| Span::styled(format!("{count} {word} "), color_of(state))).collect()
+    some.map(|(count, word, state)| Span::styled(format!("{count} {word}"), color_of(state))).collect()
 }
 
 /// The color of a member's state.
@@ -279,50 +267,97 @@ fn color_of(state: &str) -> Style {
     }
 }
 
+/// The title of a list: what it is of which pool.
+struct Title {
+    what: String,
+    pool: String,
+    rest: Vec<Span<'static>>,
+}
+
 /// A list with a title.
 struct List<'a> {
-    title: Line<'a>,
-    names: Vec<&'a str>,
-    rows: Vec<Row<'a>>,
-    widths: Vec<Constraint>,
-    /// How many rows are to be above the screen.
-    scrolled: usize,
+    title: Title,
+    columns: &'a [Column],
+    rows: Vec<Vec<String>>,
 }
 
 /// Draws a list, scrolled at most to its end. Reports how many rows are above and below.
-fn draw_list(frame: &mut Frame, area: Rect, list: List<'_>) {
-    let List { title, names, mut rows, widths, scrolled } = list;
+fn draw_list(frame: &mut Frame, area: Rect, list: List<'_>, scrolled: usize) {
+    let List { title, columns, rows } = list;
     let room = usize::from(area.height.saturating_sub(2));
     let above = scrolled.min(rows.len().saturating_sub(room));
-    rows.drain(..above);
-    let mut block = Block::new().borders(Borders::TOP).border_style(Style::new().dim()).title(title);
-    if rows.len() > room {
-        let more = rows.len() - room;
-        let text = if above > 0 { format!(" {above} above, {more} more ") } else { format!(" {more} more ") };
-        block = block.title(Line::from(text).right_aligned().dim());
-        rows.truncate(room);
-    } else if above > 0 {
-        block = block.title(Line::from(format!(" {above} above ")).right_aligned().dim());
-    }
-    let spacing = if area.width >= ROOMY { 2 } else { 1 };
-    let mut table = Table::new(rows, widths).block(block).column_spacing(spacing);
-    if !names.is_empty() {
-        table = table.header(header(names));
+    let below = (rows.len() - above).saturating_sub(room);
+    let more = match (above, below) {
+        (0, 0) => String::new(),
+        (0, below) => format!(" {below} more "),
+        (above, 0) => format!(" {above} above "),
+        (above, below) => format!(" {above} above, {below} more "),
+    };
+    let width = usize::from(area.width);
+    let block = Block::new()
+        .borders(Borders::TOP)
+        .border_style(Style::new().dim())
+        .title(title_in(title, width.saturating_sub(more.width())))
+        .title(Line::from(more).right_aligned().dim());
+    let spacing: u16 = if area.width >= ROOMY { 2 } else { 1 };
+    let fitted = fit::fit(columns, &rows, width, spacing.into());
+    let state = fitted.place("STATE");
+    // The color is that of the whole text.
+    let of_state = columns.iter().position(|column| column.name == "STATE");
+    let shown = fitted.rows.iter().zip(&rows).skip(above).take(room).map(|(row, whole)| {
+        Row::new(row.iter().enumerate().map(|(place, text)| {
+            let style = of_state.filter(|_| state == Some(place)).map(|of| color_of(&whole[of]));
+            Cell::from(text.clone()).style(style.unwrap_or_default())
+        }))
+    });
+    let widths = fitted.widths.iter().map(|width| Constraint::Length(*width));
+    let mut table = Table::new(shown, widths).block(block).column_spacing(spacing);
+    if !columns.is_empty() {
+        table = table.header(header(fitted.columns.iter().map(|column| column.name)));
     }
     frame.render_widget(table, area);
 }
 
-fn draw_foot(frame: &mut Frame, area: Rect, model: &Model) {
+/// The title in so many columns: first the last words are left out, then the pool's name is cut.
+fn title_in(title: Title, width: usize) -> Line<'static> {
+    let Title { what, pool, mut rest } = title;
+    let lead = format!(" {what} ");
+    let of_rest = |rest: &[Span<'_>]| rest.iter().map(|part| part.width() + 1).sum::<usize>();
+    let all = rest.len();
+    while !rest.is_empty() && lead.width() + pool.width().min(NAMED) + 2 + of_rest(&rest) + 2 > width {
+        rest.pop();
+    }
+    let is_cut = rest.len() < all;
+    let marks = if is_cut { 2 } else { 0 };
+    let for_pool = width.saturating_sub(lead.width() + 2 + of_rest(&rest) + marks);
+    let mut line = Line::from(fit::cut(&format!("{lead}{}: ", fit::cut_middle(&pool, for_pool)), width));
+    for part in rest {
+        line.push_span(part);
+        line.push_span(" ");
+    }
+    if is_cut {
+        line.push_span("… ");
+    }
+    line
+}
+
+fn draw_foot(frame: &mut Frame, area: Rect, model: &Model, now: Timestamp) {
+    let width = usize::from(area.width);
+    let freeze = if model.frozen().is_some() { "p go on" } else { "p freeze" };
+    let keys = [("q leave", 4), ("↑↓ choose a pool", 2), ("PgUp PgDn scroll", 1), (freeze, 3)];
+    // The keys that a person needs now are worth more than since when the view is frozen.
+    let needed = keys[0].0.width() + 2 + freeze.width();
+    let since = model.frozen().map(|since| format!("since {}", span(now.duration_since(since).as_secs())));
+    let since = since.filter(|since| needed + 2 + since.width() <= width);
+    let room = width.saturating_sub(since.as_ref().map_or(0, |since| since.width() + 2));
     let line = if let Some((what, why)) = model.trouble.iter().next() {
-        Line::from(format!("watching {what} is interrupted: {}", shown::line(why))).red()
+        Line::from(fit::cut(&format!("watching {what} is interrupted: {}", shown::line(why)), room)).red()
     } else {
-        let freeze = model.frozen().map_or("p freeze", |_| "p go on");
-        Line::from(format!("q leave  ↑↓ choose a pool  PgUp PgDn scroll  {freeze}")).dim()
+        line_of(keys.map(|(key, rank)| (Span::from(key), rank)).to_vec(), room).dim()
     };
     frame.render_widget(Paragraph::new(line), area);
-    if let Some(since) = model.frozen() {
-        let label = format!("since {}", span(Timestamp::now().duration_since(since).as_secs()));
-        frame.render_widget(Paragraph::new(Line::from(label).right_aligned().yellow()), area);
+    if let Some(since) = since {
+        frame.render_widget(Paragraph::new(Line::from(since).right_aligned().yellow()), area);
     }
 }
 

@@ -137,7 +137,7 @@ fn drawing_on_a_tiny_terminal_does_not_panic() {
 }
 
 #[test]
-fn numbers_are_never_cut_and_long_names_end_with_an_ellipsis() {
+fn numbers_are_never_cut_and_long_names_keep_their_ends() {
     let mut model = Model::new(None);
     let pool = json!({
         "metadata": { "name": "a-pool-with-a-long-name-of-its-own", "namespace": "a-namespace-with-a-long-name", "uid": "a" },
@@ -151,8 +151,105 @@ fn numbers_are_never_cut_and_long_names_end_with_an_ellipsis() {
         for number in ["12345", "54321", "23456", "34567", "1234567"] {
             assert!(text.contains(number), "{number} in {width} columns:\n{text}");
         }
-        // There is room for 24 characters of a name, but not in a narrow terminal.
-        let room = text.contains("a-namespace-with-a-long…");
-        assert!(room == (width == 160) && text.contains("a-n") && text.contains("a-p"), "{text}");
+        let row = text.lines().find(|line| line.contains("Active")).unwrap();
+        let whole = row.starts_with("a-namespace-with-a-long-name a-pool-with-a-long-name-of-its-own ");
+        assert!(whole == (width == 160) && row.starts_with("a-n") && row.contains("own "), "{text}");
+    }
+}
+
+/// A pool and, if it is to wait, a claim of it, in a namespace.
+fn add(model: &mut Model, namespace: &str, pool: &str, claim: Option<&str>) {
+    let object = json!({
+        "metadata": { "name": pool, "namespace": namespace, "uid": pool },
+        "spec": { "targetSize": 1, "maxSize": 9, "launchConfigs": [{ "name": "sim" }] },
+        "status": { "observedGeneration": 1, "members": { "ready": 1, "total": 1 }, "conditions": [] },
+    });
+    let event = Event::Apply(serde_json::from_value(object).unwrap());
+    model.take(Change::Pool(event), Timestamp::UNIX_EPOCH);
+    if let Some(name) = claim {
+        let object = json!({
+            "metadata": { "name": name, "namespace": namespace, "creationTimestamp": "2026-01-01T00:00:00Z" },
+            "spec": { "poolRef": { "name": pool }, "acquiredBy": format!("system:serviceaccount:{namespace}:{name}") },
+            "status": { "phase": "Pending" },
+        });
+        let event = Event::Apply(serde_json::from_value(object).unwrap());
+        model.take(Change::Claim(event), Timestamp::UNIX_EPOCH);
+    }
+}
+
+#[test]
+fn names_of_63_characters_that_differ_at_their_end_look_different_at_every_width() {
+    let (namespace, pool, claim) = ("n".repeat(62), "p".repeat(62), "c".repeat(62));
+    let mut model = Model::new(None);
+    for end in ["1", "2"] {
+        add(&mut model, &format!("{namespace}{end}"), &format!("{pool}a"), None);
+        add(&mut model, &format!("{namespace}{end}"), &format!("{pool}b"), None);
+    }
+    for end in ["x", "y"] {
+        let (of, name) = (format!("{pool}a"), format!("{claim}{end}"));
+        add(&mut model, &format!("{namespace}1"), &of, Some(&name));
+    }
+    for width in [40, 60, 80, 100, 132, 200, 300] {
+        let lines = screen(&model, width, 24);
+        let text = lines.join("\n");
+        let rows: std::collections::BTreeSet<_> =
+            lines[4..8].iter().map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(rows.len(), 4, "{width}\n{text}");
+        let head = lines.iter().position(|line| line.contains("WAITS FOR")).expect("the queue");
+        let queue: Vec<_> = lines[head + 1..head + 3].iter().map(|line| line.split("  ").nth(1)).collect();
+        assert_ne!(lines[head + 1].replacen('1', "2", 1), lines[head + 2], "{queue:?} of {width}\n{text}");
+        for line in &lines[4..8] {
+            assert!(width >= 200 || line.matches('…').count() >= 2, "{width}: {line}");
+        }
+    }
+}
+
+#[test]
+fn lists_of_all_namespaces_name_the_namespace_of_their_pool() {
+    let mut model = Model::new(None);
+    add(&mut model, "team", "ci", None);
+    let text = screen(&model, 80, 24).join("\n");
+    assert!(text.contains("members of team/ci: 1 ready") && text.contains("queue of team/ci: nobody waits"), "{text}");
+}
+
+/// What a line may say, at every width: whole words, or an ellipsis.
+#[test]
+fn a_narrow_terminal_leaves_out_whole_words_and_shows_that_it_cuts() {
+    let mut model = model();
+    model.freeze(Timestamp::from_second(1_767_225_655).unwrap());
+    for width in 20..100 {
+        let lines = screen(&model, width, 24);
+        let words = "bullpen namespace default UTC frozen claims/min: made bound ended now: hold, wait q leave ↑↓ choose a pool \
+            PgUp PgDn scroll p go on since 5s 00:00:55 0 1 2 30";
+        let known: std::collections::BTreeSet<_> = words.split_whitespace().collect();
+        for line in [&lines[0], &lines[1], &lines[23]] {
+            for word in line.split_whitespace() {
+                assert!(known.contains(word) || word.contains('…'), "{word:?} in {width} columns: {line}");
+            }
+        }
+        assert!(lines[0].contains("frozen") && lines[23].contains("q leave"), "{width}: {lines:#?}");
+        assert!(width < 24 || lines[23].contains("p go on"), "{width}: {}", lines[23]);
+        let head = lines[2..6].iter().find(|line| line.contains("POOL")).unwrap_or_else(|| panic!("{lines:#?}"));
+        let names = ["POOL", "STATE", "TARGET", "READY", "BOOT", "CLAIM", "END", "WAIT", "MAX", "TROUBLE"];
+        assert!(head.split_whitespace().all(|name| names.contains(&name)), "{width}: {head}");
+    }
+}
+
+#[test]
+fn a_problem_is_told_in_full_below_where_the_table_cuts_it() {
+    let mut model = Model::new(Some("team".into()));
+    let why = "launch config sim: nothing is bought for 60 s, because the last five machines were never ready, each for another reason";
+    let pool = json!({
+        "metadata": { "name": "ci", "namespace": "team", "uid": "ci" },
+        "spec": { "targetSize": 1, "maxSize": 9, "launchConfigs": [{ "name": "sim" }] },
+        "status": { "observedGeneration": 1, "conditions": [{ "type": "ProvisioningHealthy", "status": "False",
+            "reason": "BreakerOpen", "message": why, "lastTransitionTime": "2026-01-01T00:04:00Z" }] },
+    });
+    model.take(Change::Pool(Event::Apply(serde_json::from_value(pool).unwrap())), Timestamp::UNIX_EPOCH);
+    for width in [60, 90, 130, 300] {
+        let lines = screen(&model, width, 24);
+        let whole = lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+        assert!(whole.contains(why), "{width}: {lines:#?}");
+        assert_eq!(whole.matches("another reason").count(), 1, "{width}: {lines:#?}");
     }
 }

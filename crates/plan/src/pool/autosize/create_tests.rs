@@ -20,7 +20,7 @@ fn rate(per_second: f64) -> CreateRate {
 }
 
 fn goal(creates: Option<CreateRate>) -> Goal {
-    Goal { hits: 0.99, window: 60.0, creates, most: 200 }
+    Goal { hits: 0.99, window: 60.0, creates, most: 200, schedules: std::sync::Arc::default() }
 }
 
 /// A claim a minute for half a day, and then ten a second for an hour, which is more than any pool can have of two creates a second.

@@ -24,6 +24,7 @@ pub fn goal(spec: &InstancePoolSpec, creates: Option<CreateRate>) -> Option<Goal
         window: f64::from(autosize.window_seconds),
         creates,
         most: u16::try_from(spec.max_size.max(0)).unwrap_or(u16::MAX),
+        schedules: spec.schedules.as_slice().into(),
     })
 }
 

@@ -68,7 +68,7 @@ impl Lesson {
             }
             Source::Record(record) => record,
         };
-        let restored = record.and_then(|record| Sizer::restore(&record, self.goal));
+        let restored = record.and_then(|record| Sizer::restore(&record, self.goal.clone()));
         let mut sizer = restored.unwrap_or_else(|| Sizer::new(self.goal));
         sizer.resume(now.as_millisecond());
         sizer
@@ -95,7 +95,7 @@ impl Learning {
             return None;
         };
         let from = match &self.sizer {
-            Some(sizer) if !sizer.is_to_learn(goal) => return None,
+            Some(sizer) if !sizer.is_to_learn(&goal) => return None,
             Some(sizer) => Source::Known(Box::new(sizer.clone())),
             None => Source::Record(pool.status.as_ref().and_then(|status| status.learnt.clone())),
         };

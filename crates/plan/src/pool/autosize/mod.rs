@@ -11,6 +11,8 @@ pub mod follow;
 pub mod forecaster;
 pub mod history;
 pub mod learning;
+#[cfg(test)]
+mod schedule_tests;
 pub mod sizer;
 #[cfg(test)]
 mod tests;

@@ -113,6 +113,7 @@ impl Sizer {
     /// Knows nothing yet.
     pub fn new(goal: Goal) -> Self {
         Self {
+            forecaster: Forecaster::new(USUAL_LEAD, goal.clone()),
             goal,
             lead: USUAL_LEAD,
             ready: VecDeque::new(),
@@ -122,13 +123,12 @@ impl Sizer {
             at: None,
             rests_until: i64::MIN,
             shorter_since: None,
-            forecaster: Forecaster::new(USUAL_LEAD, goal),
         }
     }
 
     /// What is to be kept.
-    pub const fn goal(&self) -> Goal {
-        self.goal
+    pub const fn goal(&self) -> &Goal {
+        &self.goal
     }
 
     /// Claims that were seen.
@@ -189,12 +189,12 @@ impl Sizer {
         at >= self.rests_until && (lead > self.lead * OTHER_LEAD.0 || fell)
     }
 
-    /// Whether everything is to be learnt again for this goal. Launch configs come and go, and `maxSize` is edited, as often as
+    /// Whether everything is to be learnt again for this goal. Launch configs come and go, and `maxSize` and schedules are edited, as often as
     /// somebody likes: what they change waits for its rest, what is asked of hits does not.
-    pub fn is_to_learn(&self, goal: Goal) -> bool {
-        let asked = |goal: Goal| (goal.hits, goal.window);
+    pub fn is_to_learn(&self, goal: &Goal) -> bool {
+        let asked = |goal: &Goal| (goal.hits, goal.window);
         let rested = self.at.is_none_or(|at| at >= self.rests_until);
-        asked(goal) != asked(self.goal) || (goal != self.goal && rested) || self.has_other_lead()
+        asked(goal) != asked(&self.goal) || (*goal != self.goal && rested) || self.has_other_lead()
     }
 
     /// Learns everything again for this goal, with the time that machines take now.
@@ -284,7 +284,7 @@ impl Sizer {
     fn learn_again(&mut self) {
         // Hours of the week are known for longer than claims are.
         let season = self.forecaster.season().clone();
-        self.forecaster = Forecaster::new(self.lead, self.goal);
+        self.forecaster = Forecaster::new(self.lead, self.goal.clone());
         (self.claims, self.watched) = (0, 0.0);
         if let Some(at) = self.at {
             self.history.forget_before(learnt_from(at, self.lead));

@@ -15,7 +15,7 @@ const SECOND: i64 = 1_000;
 const HOUR: i64 = 3_600 * SECOND;
 
 fn goal(hits: f64) -> Goal {
-    Goal { hits, window: 60.0, creates: None, most: 10_000 }
+    Goal { hits, window: 60.0, creates: None, most: 10_000, schedules: std::sync::Arc::default() }
 }
 
 /// Times of claims at a steady rate, independent of each other, by a seed; in milliseconds from 0 on.

@@ -4,6 +4,8 @@
 //! time zone. If that moment comes again before, the later end counts, so daily schedules of 24 hours have no gap, also
 //! on the days on which the clock changes.
 
+mod cron;
+
 use bullpen_api::PoolSchedule;
 use croner::parser::{CronParser, Seconds, Year};
 use croner::{Cron, YEAR_UPPER_LIMIT};
@@ -27,7 +29,7 @@ pub struct Scheduled {
     pub until: Option<Timestamp>,
     /// When the highest target next changes, and to what. It is 0 where none is on.
     pub next: Option<(Timestamp, i32)>,
-    /// Why a schedule is ignored, with its field.
+    /// Why schedules are ignored, each with its field. A schedule may have several.
     pub problems: Vec<String>,
 }
 
@@ -38,7 +40,7 @@ pub fn scheduled(schedules: &[PoolSchedule], base: i32, now: Timestamp) -> Sched
     for schedule in schedules {
         match Schedule::read(schedule) {
             Ok(schedule) => read.push(schedule),
-            Err(problem) => problems.push(problem),
+            Err(of_schedule) => problems.extend(of_schedule),
         }
     }
     let until = next_change(&read, now);
@@ -56,6 +58,23 @@ pub fn scheduled(schedules: &[PoolSchedule], base: i32, now: Timestamp) -> Sched
     Scheduled { on, until, next, problems }
 }
 
+/// The schedules of a pool, read once. Those that cannot be read are left out.
+#[derive(Clone, Debug)]
+pub struct Timetable(Vec<Schedule<'static>>);
+
+impl Timetable {
+    /// Reads these schedules.
+    pub fn read(schedules: &[PoolSchedule]) -> Self {
+        let nameless = |read: Schedule<'_>| Schedule { name: "", ..read };
+        Self(schedules.iter().filter_map(|schedule| Schedule::read(schedule).ok()).map(nameless).collect())
+    }
+
+    /// The highest target of those that are on at `now`, and until when that holds; `None`: for good.
+    pub fn at(&self, now: Timestamp) -> (Option<i32>, Option<Timestamp>) {
+        (highest(&self.0, now).map(|schedule| schedule.target_size), next_change(&self.0, now))
+    }
+}
+
 fn highest<'a, 'b>(schedules: &'b [Schedule<'a>], at: Timestamp) -> Option<&'b Schedule<'a>> {
     let on = schedules.iter().filter(|schedule| schedule.end_if_on(at).is_some());
     // `max_by_key` takes the last of equal ones.
@@ -70,6 +89,7 @@ fn next_change(schedules: &[Schedule<'_>], now: Timestamp) -> Option<Timestamp> 
 }
 
 /// One schedule that can be read.
+#[derive(Clone, Debug)]
 struct Schedule<'a> {
     name: &'a str,
     cron: Cron,
@@ -79,33 +99,35 @@ struct Schedule<'a> {
 }
 
 impl<'a> Schedule<'a> {
-    fn read(schedule: &'a PoolSchedule) -> Result<Self, String> {
+    fn read(schedule: &'a PoolSchedule) -> Result<Self, Vec<String>> {
         let field = |field, problem: String| format!("spec.schedules[name={}].{field}: {problem}", schedule.name);
-        let parser =
-            CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).dom_and_dow(false).build();
-        let cron = parser.parse(&schedule.cron).map_err(|error| {
-            field(
-                "cron",
-                format!("{:?} is no cron expression of five fields, such as 0 7 * * 1-5: {error}", schedule.cron),
-            )
-        })?;
-        let zone = TimeZone::get(&schedule.time_zone).map_err(|_| {
-            field("timeZone", format!("{:?} is no name of the IANA time zone database", schedule.time_zone))
-        })?;
-        let duration = SignedDuration::from_secs(i64::from(schedule.duration_seconds));
-        let read = Self { name: &schedule.name, cron, zone, duration, target_size: schedule.target_size };
-        if !read.comes() {
-            return Err(field("cron", format!("{:?} never comes", schedule.cron)));
+        let of_zone =
+            |_| field("timeZone", format!("{:?} is no name of the IANA time zone database", schedule.time_zone));
+        match (Self::cron(schedule), TimeZone::get(&schedule.time_zone).map_err(of_zone)) {
+            (Ok(cron), Ok(zone)) => {
+                let duration = SignedDuration::from_secs(i64::from(schedule.duration_seconds));
+                Ok(Self { name: &schedule.name, cron, zone, duration, target_size: schedule.target_size })
+            }
+            (cron, zone) => {
+                let of_cron = cron.err().map(|problem| field("cron", problem));
+                Err(of_cron.into_iter().chain(zone.err()).collect())
+            }
         }
-        Ok(read)
     }
 
-    /// Whether it ever begins, which the 30th of February does not. A search that finds nothing goes on to croner's last
-    /// year, so it starts shortly before. In these years every date is on every day of the week.
-    fn comes(&self) -> bool {
-        let before = i16::try_from(YEAR_UPPER_LIMIT).unwrap_or(i16::MAX).saturating_sub(YEARS);
-        let start = Date::new(before, 1, 1).and_then(|date| date.to_zoned(TimeZone::UTC));
-        start.is_ok_and(|start| self.cron.find_next_occurrence(&start, true).is_ok())
+    /// Its cron expression, or what is wrong with it.
+    fn cron(schedule: &PoolSchedule) -> Result<Cron, String> {
+        let text = &schedule.cron;
+        let problems = cron::problems(text);
+        if !problems.is_empty() {
+            return Err(format!("{text:?} has {}", problems.join("; ")));
+        }
+        let parser =
+            CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).dom_and_dow(false).build();
+        let cron = parser
+            .parse(text)
+            .map_err(|error| format!("{text:?} is no cron expression of five fields, such as 0 7 * * 1-5: {error}"))?;
+        if comes(&cron) { Ok(cron) } else { Err(format!("{text:?} never comes")) }
     }
 
     /// When it ends, if it is on at `now`.
@@ -129,6 +151,14 @@ impl<'a> Schedule<'a> {
         let elapsed = begin.checked_add(self.duration).unwrap_or(Timestamp::MAX);
         by_clock.map_or(elapsed, |end| if end.timestamp() > begin { end.timestamp() } else { elapsed })
     }
+}
+
+/// Whether it ever begins, which the 30th of February does not. A search that finds nothing goes on to croner's last
+/// year, so it starts shortly before. In these years every date is on every day of the week.
+fn comes(cron: &Cron) -> bool {
+    let before = i16::try_from(YEAR_UPPER_LIMIT).unwrap_or(i16::MAX).saturating_sub(YEARS);
+    let start = Date::new(before, 1, 1).and_then(|date| date.to_zoned(TimeZone::UTC));
+    start.is_ok_and(|start| cron.find_next_occurrence(&start, true).is_ok())
 }
 
 #[cfg(test)]

@@ -118,6 +118,52 @@ fn what_cannot_be_read_is_named_and_the_others_count() {
     assert!(now.problems[2].starts_with("spec.schedules[name=nowhere].timeZone: "), "{:?}", now.problems);
 }
 
+#[test]
+fn what_is_wrong_with_a_cron_expression_is_told_with_field_value_and_bounds_or_what_to_write() {
+    for (cron, told) in [
+        ("0 25 * * *", "has hour 25: 0 to 23"),
+        ("60 8 * * *", "has minute 60: 0 to 59"),
+        ("0 8 0 * *", "has day of the month 0: 1 to 31, or L for the last"),
+        ("0 8 32W * *", "has day of the month 32W: 1 to 31, or L for the last"),
+        ("0 8 * 13 *", "has month 13: 1 to 12, or JAN to DEC"),
+        ("0 8 * * 8", "has day of the week 8: 0 to 7 (0 and 7 are Sunday), or SUN to SAT"),
+        ("0 8 * * MONDAY", "has day of the week MONDAY: 0 to 7 (0 and 7 are Sunday), or SUN to SAT"),
+        ("0 8 * * 1#6", "has day of the week 1#6: # is followed by 1 to 5, which of them in the month"),
+        ("0 MON * * *", "has hour MON: 0 to 23"),
+        ("*/0 * * * *", "has minute */0: a step after / is a number from 1 to 9999"),
+        ("*/x * * * *", "has minute */x: a step after / is a number from 1 to 9999"),
+        ("5/15 * * * *", "has minute 5/15: a step is of * or of a range; write 5-59/15"),
+        ("/15 * * * *", "has minute /15: a step is of * or of a range; write */15"),
+        ("0 22-6 * * *", "has hour 22-6: a range goes upwards; write 22-23,0-6"),
+        ("0 8 * * FRI-MON", "has day of the week FRI-MON: a range goes upwards; write 5-6,0-1"),
+        ("0 8 * NOV-JAN *", "has month NOV-JAN: a range goes upwards; write 11-12,1"),
+        ("0 8-25 * * *", "has hour 8-25: 0 to 23"),
+        ("0 8- * * *", "has hour 8-: 0 to 23"),
+        ("0 8 * * 1,,3", "has day of the week 1,,3: an item of the list is empty"),
+        ("0 8, * * *", "has hour 8,: an item of the list is empty"),
+        ("@daily", "has @daily is not known: write 0 0 * * *"),
+        (
+            "0 8 * *",
+            "has 4 fields instead of five: minute, hour, day of the month, month, day of the week, such as 0 7 * * 1-5",
+        ),
+        ("60 25 * 13 *", "has minute 60: 0 to 59; hour 25: 0 to 23; month 13: 1 to 12, or JAN to DEC"),
+        ("0 0 30 2 *", "never comes"),
+    ] {
+        let problems = scheduled(&[schedule("a", cron, "Etc/UTC", 1, 9)], 0, at("2026-11-27T08:30[UTC]")).problems;
+        assert_eq!(problems, [format!("spec.schedules[name=a].cron: {cron:?} {told}")]);
+    }
+}
+
+#[test]
+fn each_problem_of_a_schedule_is_told() {
+    let both =
+        [schedule("both", "0 25 * * *", "Europe/Atlantis", 1, 9), schedule("other", "61 8 * * *", "Etc/UTC", 1, 9)];
+    let problems = scheduled(&both, 0, at("2026-11-27T08:30[UTC]")).problems;
+    let fields: Vec<_> = problems.iter().map(|problem| problem.split(": ").next().unwrap_or_default()).collect();
+    let expected = ["both].cron", "both].timeZone", "other].cron"].map(|end| format!("spec.schedules[name={end}"));
+    assert_eq!(fields, expected);
+}
+
 proptest! {
     /// What is said to hold until a moment holds until then: the answer never changes unannounced.
     #[test]
@@ -166,7 +212,9 @@ proptest! {
     ) {
         let given = [schedule("any", &cron, zone, hours, 5)];
         let said = scheduled(&given, 0, Timestamp::from_second(second).unwrap());
-        prop_assert!(said.problems.len() <= 1);
+        prop_assert!(said.problems.len() <= 2);
+        let unnamed = said.problems.iter().find(|problem| problem.contains("is no cron expression"));
+        prop_assert!(unnamed.is_none(), "{:?} names no field", unnamed);
         prop_assert!(said.problems.is_empty() != (said.on.is_none() && said.until.is_none()));
     }
 }

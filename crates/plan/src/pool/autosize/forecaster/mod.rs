@@ -1,8 +1,12 @@
 //! Follows the claims of a pool slot by slot, and says which size it should have.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bullpen_api::PoolSchedule;
 
 mod evidence;
+mod floors;
 mod levels;
 mod quiet;
 pub mod rates;
@@ -11,6 +15,7 @@ mod stabilization;
 mod turns;
 
 use evidence::{Demand, Evidence, assumed};
+use floors::Floors;
 use levels::{LEVELS, Levels, Sizes, price};
 use quiet::Quiet;
 use rates::{Rates, Season, octave};
@@ -51,7 +56,7 @@ const ANY: u32 = 0;
 type Kinds = [u32; 2 * VIEWS.len()];
 
 /// What is to be kept, and how fast machines can be bought for it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Goal {
     /// Share of the claims that find a ready machine.
     pub hits: f64,
@@ -61,6 +66,8 @@ pub struct Goal {
     pub creates: Option<CreateRate>,
     /// So many machines are bought at most.
     pub most: u16,
+    /// What the pool has at some times, whatever is found.
+    pub schedules: Arc<[PoolSchedule]>,
 }
 
 /// A slot whose demand is not known yet.
@@ -87,7 +94,7 @@ struct Followed {
 
 impl Followed {
     /// It is this from the end of this slot on. Returns what of it is not waiting for its create.
-    fn follow(&mut self, size: u16, goal: Goal, seconds: f64, claims: u32) -> u16 {
+    fn follow(&mut self, size: u16, goal: &Goal, seconds: f64, claims: u32) -> u16 {
         let change = i32::from(size) - i32::from(std::mem::replace(&mut self.size, size));
         if let Some(creates) = goal.creates {
             self.backlog.pass(creates, goal.most, seconds, claims, change);
@@ -126,6 +133,7 @@ pub struct Forecaster {
     own: Followed,
     /// Creates that wait at any size that stays the same.
     backlog: Backlog,
+    floors: Floors,
 }
 
 impl Forecaster {
@@ -134,6 +142,7 @@ impl Forecaster {
         Self {
             slot: (lead / LEAD).max(1.0),
             most_quiet: MOST_QUIET,
+            floors: Floors::new(&goal.schedules),
             goal,
             open: None,
             recent: VecDeque::with_capacity(SLOTS),
@@ -209,7 +218,7 @@ impl Forecaster {
 
     /// Creates have their turn for so many seconds, in which no claim is known of.
     fn catch_up(&mut self, seconds: f64) {
-        let Goal { creates: Some(creates), most, .. } = self.goal else { return };
+        let (Some(creates), most) = (self.goal.creates, self.goal.most) else { return };
         let followed = self.followed.iter_mut().chain([&mut self.own]).map(|followed| &mut followed.backlog);
         followed.chain([&mut self.backlog]).for_each(|backlog| backlog.pass(creates, most, seconds, 0, 0));
     }
@@ -275,6 +284,7 @@ impl Forecaster {
             forecast = self.forecast(&kinds).smoothed().worth(&self.scale, self.prices);
         }
         let window = (self.goal.window / seconds).round() as i64;
+        let floor = self.floors.at(end);
         let mut sizes = self.rehearse(slot, &forecast, window);
         let size = sizes[self.levels.keeping(self.goal.hits)];
         let recommended = self.recommended.follow(slot, size, window);
@@ -282,9 +292,9 @@ impl Forecaster {
             self.backlog.pass(creates, self.goal.most, seconds, count, 0);
         }
         for (followed, size) in self.followed.iter_mut().zip(&mut sizes) {
-            *size = followed.follow(*size, self.goal, seconds, count);
+            *size = followed.follow(*size, &self.goal, seconds, count).max(floor);
         }
-        let had = self.own.follow(recommended.max(self.supply), self.goal, seconds, count);
+        let had = self.own.follow(recommended.max(self.supply), &self.goal, seconds, count).max(floor);
         self.recent.push_back(Slot { count, kinds, waiting: self.backlog.waiting(), sizes, had, unexpected });
     }
 
@@ -346,7 +356,10 @@ mod tests {
 
     /// The sizes after two hours of claims, this quiet time, and two hours of claims again, before and after the latter.
     fn sizes(most_quiet: i64, quiet: i64) -> [u16; 2] {
-        let mut forecaster = Forecaster::new(90_000.0, Goal { hits: 0.99, window: 60.0, creates: None, most: 10_000 });
+        let mut forecaster = Forecaster::new(
+            90_000.0,
+            Goal { hits: 0.99, window: 60.0, creates: None, most: 10_000, schedules: Arc::default() },
+        );
         forecaster.most_quiet = most_quiet;
         let claims = |forecaster: &mut Forecaster, from: i64| {
             (1..=120).for_each(|minute| forecaster.observe(from + minute * MINUTE, 3));
@@ -375,14 +388,20 @@ mod tests {
     fn a_size_that_is_followed_is_without_the_machines_that_wait_for_their_create() {
         let rate = CreateRate { per_second: 2.0, at_once: 5 };
         let mut followed = Followed::default();
-        let goal = |creates: Option<CreateRate>| Goal { hits: 0.99, window: 60.0, creates, most: 200 };
-        let mut has = |size: u16, claims: u32| followed.follow(size, goal(Some(rate)), 5.0, claims);
+        let goal = |creates: Option<CreateRate>| Goal {
+            hits: 0.99,
+            window: 60.0,
+            creates,
+            most: 200,
+            schedules: Arc::default(),
+        };
+        let mut has = |size: u16, claims: u32| followed.follow(size, &goal(Some(rate)), 5.0, claims);
         assert_eq!(
             [has(20, 0), has(20, 0), has(20, 40)],
             [10, 20, 0],
             "a growth waits, too, and so does what replaces a burst"
         );
         assert_eq!([has(20, 0), has(20, 0), has(20, 0)], [0, 10, 20]);
-        assert_eq!(Followed::default().follow(20, goal(None), 5.0, 40), 20);
+        assert_eq!(Followed::default().follow(20, &goal(None), 5.0, 40), 20);
     }
 }

@@ -7,7 +7,6 @@
     reason = "times and counts of a trace are far below 2^52"
 )]
 
-#[path = "../common/mod.rs"]
 mod common;
 mod hindsight;
 
