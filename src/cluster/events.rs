@@ -97,11 +97,12 @@ impl Events {
         let now = clock::now();
         let (counted, again) = self.recent.lock().look(&occurrence, now);
         let patched = match again {
-            Some(event) => api.patch(&event.name_any(), &PatchParams::default(), &Patch::Merge(&event)).await.ok(),
+            Some(event) => Some(api.patch(&event.name_any(), &PatchParams::default(), &Patch::Merge(&event)).await),
             None => None,
         };
-        let written = match patched {
-            Some(event) => Ok(event),
+        let is_gone = |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.code == 404);
+        let written = match patched.filter(|patched| !patched.as_ref().is_err_and(is_gone)) {
+            Some(patched) => patched,
             // Also if the one before is gone: the API server keeps Events for an hour, and anybody may delete them.
             None => api.create(&PostParams::default(), &occurrence.first(&counted, &self.instance, now)).await,
         };

@@ -31,8 +31,8 @@ pub enum Failure {
     /// A read that a decision depends on proved nothing.
     #[error("cannot read {0} at the moment")]
     Unproved(ObjectKey),
-    /// Each write of the object met a version that others had changed meanwhile.
-    #[error("{0} changes faster than its status is written")]
+    /// The object was judged so often in one pass, and still something was due: others change it all the time.
+    #[error("{0} changes faster than it can be judged")]
     KeepsChanging(ObjectKey),
     /// The launch config of a member does not exist, so its cloud cannot be reached.
     #[error("launch config {0} is not there, so the machine cannot be reached")]

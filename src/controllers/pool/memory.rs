@@ -92,7 +92,7 @@ pub struct PoolMemory {
     schedules: Option<(Option<i64>, Timestamp, Scheduled)>,
     /// The machines that could not be stopped or started for the standby tier.
     pub standby: Failures,
-    /// Uids of failed members that `trials` has counted.
+    /// Uids of failed members that `trials` and `standby` have counted.
     pub counted: HashSet<String>,
     /// Those of them whose failure is not in the pool's status yet; they are not deleted before it is.
     pub unrecorded: HashSet<String>,

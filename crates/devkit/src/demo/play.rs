@@ -150,6 +150,6 @@ mod tests {
         let said = String::from_utf8(said.stdout).expect("text");
         assert_eq!(said, "/a b/it's/debug:/cache/envtest:/usr/bin:/bin");
         assert_eq!(search_path(None, None), None);
-        assert_eq!(quoted("/work/target/debug"), "/work/target/debug");
+        assert_eq!(quoted("/src/target/debug"), "/src/target/debug");
     }
 }

@@ -35,7 +35,9 @@ impl EventSummary {
     pub(crate) fn compared_with(mut self, conditions: &[Condition]) -> Self {
         // The end of a long message is missing in an Event.
         let message = self.message.trim_end_matches('…');
-        let lasts = || conditions.iter().any(|now| now.reason == self.reason && now.message.contains(message));
+        // So may that of a condition, which then may have it all the same.
+        let has = |now: &Condition| now.message.contains(message) || now.message.ends_with('…');
+        let lasts = || conditions.iter().any(|now| now.reason == self.reason && has(now));
         self.ended = is_of_a_state(&self.reason) && !lasts();
         self
     }

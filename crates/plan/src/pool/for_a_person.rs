@@ -34,8 +34,12 @@ pub fn events(
         }
     }
     let told = before.and_then(|before| fails(before, ConditionType::SchedulesValid));
+    let now = fails(after, ConditionType::SchedulesValid);
+    // What a long message has no room for was told with the rest of its generation.
+    let is_cut = told.as_ref().is_some_and(|told| told.message.ends_with('…'))
+        && told.as_ref().map(|told| told.observed_generation) == now.map(|now| now.observed_generation);
     let told = told.map(|condition| condition.message).unwrap_or_default();
-    let new = schedules.iter().filter(|problem| !told.contains(problem.as_str()));
+    let new = schedules.iter().filter(|problem| !is_cut && !told.contains(problem.as_str()));
     events.extend(new.map(|problem| (Reason::ScheduleInvalid, problem.clone())));
     events
 }
@@ -80,6 +84,22 @@ mod tests {
         assert_eq!(events(Some(&lacking), &other, &[]).len(), 1, "another one is not there");
         let passing = status(false, Reason::LaunchConfigNotTakenIn, "launch config eu is new and not taken in yet");
         assert_eq!(events(None, &passing, &[]), [], "it resolves by itself");
+    }
+
+    #[test]
+    fn problems_that_the_message_has_no_room_for_are_told_once() {
+        let problems: Vec<String> =
+            (0..30).map(|number| format!("schedule {number}: {}", "what is wrong ".repeat(8))).collect();
+        let of_generation = |generation| {
+            let mut status = InstancePoolStatus::default();
+            let message = problems.join("; ");
+            let valid = ConditionValue::new(ConditionType::SchedulesValid, false, Reason::ScheduleInvalid, message);
+            set_condition(&mut status.conditions, &valid, Some(generation), Timestamp::UNIX_EPOCH);
+            status
+        };
+        assert_eq!(events(None, &of_generation(1), &problems).len(), 30);
+        assert_eq!(events(Some(&of_generation(1)), &of_generation(1), &problems), []);
+        assert!(!events(Some(&of_generation(1)), &of_generation(2), &problems).is_empty(), "they may be others");
     }
 
     #[test]

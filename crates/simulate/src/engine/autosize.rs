@@ -1,8 +1,11 @@
 //! The size that the operator would find, from the claims that came so far.
 
+use std::sync::Arc;
+
 use bullpen_api::InstancePoolSpec;
 use bullpen_plan::CreateRate;
 use bullpen_plan::pool::autosize::follow::{followed, goal};
+use bullpen_plan::pool::autosize::forecaster::Goal;
 use bullpen_plan::pool::autosize::sizer::Sizer;
 
 use crate::time::{MILLISECOND, Micros, timestamp};
@@ -16,7 +19,9 @@ pub struct Autosizer {
 
 impl Autosizer {
     pub fn new(pool: &InstancePoolSpec, creates: Option<CreateRate>) -> Self {
-        Self { sizer: goal(pool, creates).map(Sizer::new), ..Self::default() }
+        // Schedules are not played, so nothing is served by them.
+        let goal = goal(pool, creates).map(|goal| Goal { schedules: Arc::default(), ..goal });
+        Self { sizer: goal.map(Sizer::new), ..Self::default() }
     }
 
     /// A claim comes.

@@ -232,6 +232,7 @@ impl World<'_> {
         let runs = self.now + model.write + model.call + self.cloud.reset();
         let member = &mut self.members.all[number];
         (member.created, member.warming, member.runs) = (self.now, self.now, Some(runs));
+        member.started = false;
         self.members.set_ready(number, None);
         self.members.bill(number, Some(Activity::Booting));
         self.members.stand(number, Some(Standing::Warming));

@@ -2,7 +2,7 @@
 
 use bullpen_api::{ErrorClass, RecordedError, micro_time};
 use bullpen_plan::launch::breaker::Rules;
-use bullpen_plan::pool::standby::Proof;
+use bullpen_plan::pool::standby::{Proof, proof_of_failure};
 use bullpen_plan::pool::view::Standing;
 use jiff::{SignedDuration, Timestamp};
 
@@ -50,8 +50,10 @@ impl World<'_> {
     pub(super) fn came_back(&mut self, number: usize, failure: Option<ErrorClass>) {
         if self.members.all[number].started {
             let time = timestamp(self.now);
-            let proof = failure.map_or(Proof::Back(time), |class| Proof::NotBack(error(class, time)));
-            self.standby_proves(number, proof);
+            let proof = failure.map_or(Some(Proof::Back(time)), |class| proof_of_failure(&error(class, time)));
+            if let Some(proof) = proof {
+                self.standby_proves(number, proof);
+            }
         }
     }
 

@@ -156,7 +156,7 @@ async fn a_crowd_of_claims_is_served_by_a_pool_that_sizes_itself_between_its_sch
         trace.len(),
         played.hits,
         played.bought,
-        used.as_secs_f64() * 1_000.0 / 2_000.0
+        used.as_secs_f64() * 1_000.0 / u32::try_from(trace.len()).map_or(f64::NAN, f64::from)
     );
     assert!(followed && whole > 0, "nothing was tried");
     walk.delete::<InstancePool>(POOL).await;

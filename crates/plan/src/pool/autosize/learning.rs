@@ -25,7 +25,7 @@ pub struct Learning {
     last_ready: Option<Timestamp>,
     /// When what was learnt was last put into a status, or learning began; and the claims until then.
     recorded: Option<(Timestamp, u64)>,
-    /// Whether that was enough for a size.
+    /// Whether what was put there then was enough for a size.
     recorded_size: bool,
     /// What is to be written, until the status has it: not every pass writes one.
     unwritten: Option<String>,

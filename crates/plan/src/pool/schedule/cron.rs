@@ -120,7 +120,11 @@ fn of_item(place: usize, item: &str) -> Option<String> {
         return field.range(from, to, step).err().or(wrong_step);
     }
     if let Some(step) = step {
-        let from = if range.is_empty() { "*".to_owned() } else { format!("{range}-{}", field.most) };
+        let from = if range.is_empty() {
+            "*".to_owned()
+        } else {
+            format!("{range}-{}", if field.most == 7 { 6 } else { field.most })
+        };
         return Some(match field.value(range, false) {
             Err(problem) if !range.is_empty() => problem,
             _ => format!("a step is of * or of a range; write {from}/{step}"),
@@ -156,11 +160,15 @@ impl Field {
         }
         // Seven is Sunday, as zero is.
         let most = if self.most == 7 { 6 } else { self.most };
+        let first = if self.most == 7 && first == 7 { 0 } else { first };
         let range = |from: u32, to: u32| if from == to { from.to_string() } else { format!("{from}-{to}") };
-        let step = step.map(|step| format!("/{step}")).unwrap_or_default();
-        if step.is_empty() {
+        if first <= last {
+            let step = step.map(|step| format!("/{step}")).unwrap_or_default();
+            return Err(format!("a range goes upwards; write {}{step}", range(first, last)));
+        }
+        if step.is_none() {
             return Err(format!("a range goes upwards; write {},{}", range(first, most), range(self.least, last)));
         }
-        Err("a range goes upwards; write two ranges, one to its end and one from its begin".to_owned())
+        Err(format!("a range goes upwards; write two, one to {most} and one from {}", self.least))
     }
 }

@@ -137,6 +137,10 @@ fn what_is_wrong_with_a_cron_expression_is_told_with_field_value_and_bounds_or_w
         ("0 22-6 * * *", "has hour 22-6: a range goes upwards; write 22-23,0-6"),
         ("0 8 * * FRI-MON", "has day of the week FRI-MON: a range goes upwards; write 5-6,0-1"),
         ("0 8 * NOV-JAN *", "has month NOV-JAN: a range goes upwards; write 11-12,1"),
+        ("0 8 * * 7-2", "has day of the week 7-2: a range goes upwards; write 0-2"),
+        ("0 8 * * 7-0", "has day of the week 7-0: a range goes upwards; write 0"),
+        ("0 8 * * 1/2", "has day of the week 1/2: a step is of * or of a range; write 1-6/2"),
+        ("0 22-6/2 * * *", "has hour 22-6/2: a range goes upwards; write two, one to 23 and one from 0"),
         ("0 8-25 * * *", "has hour 8-25: 0 to 23"),
         ("0 8- * * *", "has hour 8-: 0 to 23"),
         ("0 8 * * 1,,3", "has day of the week 1,,3: an item of the list is empty"),
@@ -224,9 +228,13 @@ proptest! {
 fn what_never_comes_is_found_as_soon_as_what_comes_every_four_years() {
     let reads = |cron| {
         let given = vec![schedule("rare", cron, "Europe/Berlin", 744, 5); 16];
-        let began = std::time::Instant::now();
-        let said = scheduled(&given, 9, at("2026-11-27T08:30[UTC]"));
-        (said.problems.len(), began.elapsed())
+        let once = || {
+            let began = std::time::Instant::now();
+            let said = scheduled(&given, 9, at("2026-11-27T08:30[UTC]"));
+            (said.problems.len(), began.elapsed())
+        };
+        // Whatever else this computer does makes it slower, and not faster.
+        (0..5).map(|_| once()).min_by_key(|(_, took)| *took).expect("five times")
     };
     let (problems, leap_days) = reads("0 0 29 2 *");
     assert_eq!(problems, 0);

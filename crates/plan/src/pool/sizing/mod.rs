@@ -89,9 +89,9 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let staying = with_retired(&pool.members, &recycling.retired);
     let left = count(&staying);
 
-    let unsure = |member: &&CountedMember| member.is_unanswered(now) || standby::is_doubtful(pool, member);
-    let unanswered = to_i32(staying.iter().filter(unsure).count());
-    let supply = left.pending + left.warming + left.ready - unanswered - recycling.surge;
+    let unanswered = to_i32(staying.iter().filter(|member| member.is_unanswered(now)).count());
+    let doubtful = to_i32(staying.iter().filter(|member| standby::is_doubtful(pool, member)).count());
+    let supply = left.pending + left.warming + left.ready - unanswered - doubtful - recycling.surge;
     let waiting = if emptying { 0 } else { pool.waiting };
     let wanted = effective_target.size.saturating_add(waiting);
     let lacking = (wanted - supply).max(0);

@@ -15,7 +15,8 @@ use crate::pool::standby::{Failing, Failures, Power, Proof, StandbyTier, proofs,
 
 /// Such a launch config, which pauses until then.
 fn failing(stops: i32, starts: i32, until: i64) -> Failing {
-    Failing { stops, starts, not_before: at(until), class: "StartFailed".into() }
+    let class = if starts > 0 { ErrorClass::StartFailed } else { ErrorClass::StopFailed };
+    Failing { stops, starts, not_before: at(until), class: class.as_str().into() }
 }
 
 fn of(failing: Failing) -> BTreeMap<String, Failing> {
@@ -163,6 +164,17 @@ fn a_launch_config_that_fails_again_pauses_for_longer_also_after_a_restart_until
         changed.begin("lc", other, Some(&recorded).filter(|_| other.0 == of.0));
         assert_eq!(changed.recorded("lc"), None, "another template or mode may be the cure");
     }
+}
+
+#[test]
+fn what_is_bought_beside_a_start_that_may_fail_is_no_surplus() {
+    let mut pool = with_standby(1, 20, 2, &[(Standing::Warming, 1), (Standing::Pending, 1)]);
+    pool.standby.failing = of(failing(0, 1, 160));
+    pool.scale_down_delay = SignedDuration::ZERO;
+    (pool.members[0].power.from_standby, pool.members[0].power.ran_before) = (true, true);
+    assert_eq!(planned(&pool), (0, vec![], vec![], vec![]));
+    pool.target_size = 0;
+    assert_eq!(planned(&pool).3, uids(&[1]), "nobody needs it any more");
 }
 
 #[test]

@@ -48,14 +48,14 @@ pub fn proofs(status: &PoolMemberStatus) -> impl Iterator<Item = (StandbyMode, P
         let back = status.ready_since.as_ref().map(|ready| ready.0).filter(|ready| *ready > since);
         let stopped = back.is_some() || matches!(status.state, MemberState::Standby | MemberState::Warming);
         let error = status.last_error.as_ref().filter(|_| status.state == MemberState::Errored && back.is_none());
-        let last = back.map(Proof::Back).or_else(|| failure(error?));
+        let last = back.map(Proof::Back).or_else(|| proof_of_failure(error?));
         [stopped.then_some(Proof::Stopped(since)), last].map(|proof| proof.map(|proof| (standby.mode, proof)))
     };
     status.standby.as_deref().map(of).into_iter().flatten().flatten()
 }
 
 /// What a member proves that failed before it was ready again. What a cloud takes away proves nothing.
-fn failure(error: &RecordedError) -> Option<Proof> {
+pub fn proof_of_failure(error: &RecordedError) -> Option<Proof> {
     match ErrorClass::parse(&error.class)? {
         ErrorClass::StopFailed => Some(Proof::NotStopped(error.clone())),
         ErrorClass::StartFailed

@@ -8,10 +8,10 @@ mod failures;
 
 use std::collections::BTreeMap;
 
-use bullpen_api::{ConditionType, ConditionValue, PoolState, Reason, RolloutType, StandbyMode};
+use bullpen_api::{ConditionType, ConditionValue, ErrorClass, PoolState, Reason, RolloutType, StandbyMode};
 use jiff::Timestamp;
 
-pub use self::failures::{Failures, Proof, proofs};
+pub use self::failures::{Failures, Proof, proof_of_failure, proofs};
 use super::recycle::{expires_at, is_old};
 use super::view::{CountedMember, PoolView, Standing};
 pub use super::view::{Failing, Power, StandbyTier};
@@ -304,9 +304,10 @@ pub fn standby_filled(tier: &StandbyTier, standby: i32, beside: i32, now: Timest
 
 /// Why the tier is not filled by a launch config, and what comes next.
 fn failing_message(failing: &Failing, now: Timestamp) -> String {
-    let (count, what, then) = match failing.starts {
-        0 => (failing.stops, "could not be stopped", "can be"),
-        starts => (starts, "did not come back from standby", "has come back"),
+    let (count, what, then) = if failing.class == ErrorClass::StopFailed.as_str() {
+        (failing.stops, "could not be stopped", "can be")
+    } else {
+        (failing.starts, "did not come back from standby", "has come back")
     };
     let machines = if count == 1 { "the last machine".to_owned() } else { format!("{count} machines in a row") };
     let next = if failing.not_before > now {

@@ -66,7 +66,7 @@ pub struct Goal {
     pub creates: Option<CreateRate>,
     /// So many machines are bought at most.
     pub most: u16,
-    /// What the pool has at some times, whatever is found.
+    /// The schedules of the pool, whose machines it has beside what is found.
     pub schedules: Arc<[PoolSchedule]>,
 }
 
@@ -284,7 +284,7 @@ impl Forecaster {
             forecast = self.forecast(&kinds).smoothed().worth(&self.scale, self.prices);
         }
         let window = (self.goal.window / seconds).round() as i64;
-        let floor = self.floors.at(end);
+        let floor = self.floors.at(end).min(self.goal.most);
         let mut sizes = self.rehearse(slot, &forecast, window);
         let size = sizes[self.levels.keeping(self.goal.hits)];
         let recommended = self.recommended.follow(slot, size, window);
