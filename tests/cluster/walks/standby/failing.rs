@@ -16,11 +16,8 @@ fn starts(pool: &InstancePool) -> Option<FailuresInARow> {
     pool.status.as_ref()?.launch_configs.first()?.standby.as_ref()?.starts.clone()
 }
 
-/// Claims come and go, each of which takes the only ready machine. The machines on standby do not come back. Returns what is
-/// recorded of that at the end.
-async fn claims_wear_it_out(walk: &Walk, fault: Value, class: &str) -> FailuresInARow {
-    walk.simcloud.break_with(json!({ "calls": [{ "on": ["start"], "fault": fault }] })).await;
-    let before = walk.simcloud.ledger().await.bought();
+/// Claims come and go, each of which takes the only ready machine.
+async fn claims_come_and_go(walk: &Walk) {
     for number in 0..CLAIMS {
         let name = format!("c{number}");
         walk.claim(&name, json!({})).await;
@@ -28,6 +25,13 @@ async fn claims_wear_it_out(walk: &Walk, fault: Value, class: &str) -> FailuresI
         walk.delete::<PoolClaim>(&name).await;
         walk.pool_has_ready(1).await;
     }
+}
+
+/// Claims come and go while the machines on standby do not come back. Returns what is recorded of that at the end.
+async fn claims_wear_it_out(walk: &Walk, fault: Value, class: &str) -> FailuresInARow {
+    walk.simcloud.break_with(json!({ "calls": [{ "on": ["start"], "fault": fault }] })).await;
+    let before = walk.simcloud.ledger().await.bought();
+    claims_come_and_go(walk).await;
     let failing = |pool: &InstancePool| condition(pool, "StandbyFilled").1 == "StandbyFailing";
     let pool = walk.until(POOL, "says that its tier fails", failing).await;
     let message = condition(&pool, "StandbyFilled").2;
@@ -78,13 +82,7 @@ async fn a_tier_whose_machines_never_come_up_after_a_start_is_tried_with_one_mac
     rests_with(&walk, 1, 2).await;
     walk.simcloud.break_with(json!({ "calls": [{ "on": ["start"], "fault": { "lingers": {} } }] })).await;
     let before = walk.simcloud.ledger().await.bought();
-    for number in 0..CLAIMS {
-        let name = format!("c{number}");
-        walk.claim(&name, json!({})).await;
-        walk.bound(&name).await;
-        walk.delete::<PoolClaim>(&name).await;
-        walk.pool_has_ready(1).await;
-    }
+    claims_come_and_go(&walk).await;
     let recorded = |pool: &InstancePool| starts(pool).is_some();
     let pool = walk.until(POOL, "records that starts fail", recorded).await;
     let failed = starts(&pool).expect("it does");
