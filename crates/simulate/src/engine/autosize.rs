@@ -40,6 +40,9 @@ impl Autosizer {
     pub fn look(&mut self, pool: &InstancePoolSpec, supply: i32, now: Micros) -> Option<(Option<i32>, Micros)> {
         let sizer = self.sizer.as_mut()?;
         sizer.observe(timestamp(now).as_millisecond(), std::mem::take(&mut self.claims));
+        if sizer.is_to_learn(&sizer.goal().clone()) {
+            sizer.learn_with_measured_lead();
+        }
         let size = followed(pool, &sizer.advice());
         sizer.has(if size.is_some() { supply } else { 0 });
         Some((size, now + sizer.look_again_after() * MILLISECOND))

@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 
 use bullpen_api::{Autosize, AutosizeMode, ConditionType, ConditionValue, InstancePoolSpec, Reason};
+use jiff::Timestamp;
 
 use super::forecaster::Goal;
+use super::forecaster::recurring::Period;
 use super::sizer::{Advice, LEAST_CLAIMS, LEAST_LEADS, LEAST_READY};
 use crate::call_rate::CreateRate;
 
@@ -55,7 +57,7 @@ pub fn condition(spec: &InstancePoolSpec, advice: &Advice) -> Option<ConditionVa
 }
 
 fn why(spec: &InstancePoolSpec, advice: &Advice, size: i32, autosize: &Autosize) -> String {
-    let Advice::Size { size: found, learning, hourly, lead } = advice else { return String::new() };
+    let Advice::Size { size: found, learning, hourly, lead, burst } = advice else { return String::new() };
     let goal = autosize.hit_rate_percent;
     let mut text = format!("{} claims an hour, boot {} s: {found} keeps {goal} %", number(*hourly), number(*lead));
     if *learning && spec.target_size > *found {
@@ -65,7 +67,21 @@ fn why(spec: &InstancePoolSpec, advice: &Advice, size: i32, autosize: &Autosize)
     } else if size < *found {
         let _ = write!(text, "; maxSize makes it {size}, which misses more");
     }
+    if let Some((machines, period, expected)) = burst {
+        let _ = write!(text, "; {machines} of them for a burst that comes {}", time_of(*period, expected.at));
+    }
     text
+}
+
+/// When a burst comes, as this millisecond is one at which it does.
+fn time_of(period: Period, at: i64) -> String {
+    let format = match period {
+        Period::Hour => "about %M minutes past each hour",
+        Period::Day => "about %H:%M UTC each day",
+        Period::Week => "about %H:%M UTC each %A",
+    };
+    // To the next minute.
+    Timestamp::from_millisecond(at + 30_000).map_or_else(|_| String::new(), |at| at.strftime(format).to_string())
 }
 
 /// A number as people say it: with one decimal below ten.

@@ -16,17 +16,18 @@ fn goal(schedules: serde_json::Value) -> Goal {
     Goal { hits: 0.99, window: 120.0, creates: None, most: 10_000, schedules: schedules.into() }
 }
 
-/// A batch of 300 claims at 02:00 of each day, and else a claim every five minutes, with machines that take four minutes. Returns the
-/// sizer, and the largest size that it found between 12:00 and 24:00 of the last day.
-fn nights(goal: Goal, days: i64) -> (Sizer, i32) {
+/// A batch of 300 claims at another hour of each of three days (02:00, 05:00 and 09:00), and else a claim every five minutes, with
+/// machines that take four minutes. Returns the sizer, and the largest size that it found between 12:00 and 24:00 of the last day.
+fn batches(goal: Goal) -> (Sizer, i32) {
     let (mut sizer, mut largest) = (Sizer::new(goal), 0);
     (0..3).for_each(|_| sizer.took(240 * SECOND));
     sizer.learn_with_measured_lead();
-    for second in (0..days * DAY / SECOND).step_by(10) {
-        let of_day = second % (DAY / SECOND);
-        let batch = if (7_200..7_230).contains(&of_day) { 100 } else { 0 };
-        sizer.observe(BEGIN + second * SECOND, batch + u32::from(second % 300 == 0));
-        if second > (days * DAY - DAY / 2) / SECOND
+    let begins = [2 * HOUR, DAY + 5 * HOUR, 2 * DAY + 9 * HOUR];
+    for at in (0..DAYS * DAY).step_by(10_000) {
+        let is_batch = begins.iter().any(|begin| (*begin..begin + 30 * SECOND).contains(&at));
+        let batch = if is_batch { 100 } else { 0 };
+        sizer.observe(BEGIN + at, batch + u32::from(at % (300 * SECOND) == 0));
+        if at > DAYS * DAY - DAY / 2
             && let Advice::Size { size, .. } = sizer.advice()
         {
             largest = largest.max(size);
@@ -35,18 +36,29 @@ fn nights(goal: Goal, days: i64) -> (Sizer, i32) {
     (sizer, largest)
 }
 
+const DAYS: i64 = 3;
+
+/// Schedules of so many minutes before these batches.
+fn schedules(minutes: i64) -> serde_json::Value {
+    let begins = [("1", 2 * 60), ("2", 5 * 60), ("3", 9 * 60)];
+    let schedule = |(day, begin): (&str, i64)| {
+        let at = begin - minutes;
+        let cron = format!("{} {} {day} 1 *", at % 60, at / 60);
+        json!({ "name": format!("day-{day}"), "cron": cron, "durationSeconds": 1_200, "targetSize": 320 })
+    };
+    begins.map(schedule).to_vec().into()
+}
+
 #[test]
 fn a_batch_that_a_schedule_serves_keeps_no_machines_for_the_rest_of_the_day() {
-    let night = json!([{ "name": "night", "cron": "50 1 * * *", "durationSeconds": 1_200, "targetSize": 320 }]);
-    let (sizer, largest) = nights(goal(night.clone()), 3);
+    let (sizer, largest) = batches(goal(schedules(10)));
     assert!(largest < 60, "{largest}");
-    let mut restored = Sizer::restore(&sizer.record(), goal(night)).unwrap();
-    restored.observe(BEGIN + 3 * DAY, 0);
+    let mut restored = Sizer::restore(&sizer.record(), goal(schedules(10))).unwrap();
+    restored.observe(BEGIN + DAYS * DAY, 0);
     assert!(matches!(restored.advice(), Advice::Size { size: ..60, .. }), "{:?}", restored.advice());
     // Without it, or where it comes too late, somebody has to have the machines.
-    let late = json!([{ "name": "late", "cron": "5 2 * * *", "durationSeconds": 900, "targetSize": 320 }]);
-    for other in [json!([]), late] {
-        let (_, largest) = nights(goal(other), 3);
+    for other in [json!([]), schedules(-5)] {
+        let (_, largest) = batches(goal(other));
         assert!(largest > 200, "{largest}");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::forecaster::rates::Season;
+use super::forecaster::recurring::{Expected, Period, Recurring};
 use super::forecaster::{Forecaster, Goal, SLOTS};
 use super::history::{Happened, History};
 
@@ -64,6 +65,8 @@ pub enum Advice {
         hourly: f64,
         /// The lead time: seconds from the launch of a machine until it is ready.
         lead: f64,
+        /// Machines of the size that are for a burst which comes again by the clock, how often it does, and when it comes.
+        burst: Option<(i32, Period, Expected)>,
     },
 }
 
@@ -73,6 +76,7 @@ pub struct Record {
     /// How many milliseconds the last machines took to be ready.
     pub ready: Vec<i64>,
     season: Season,
+    recurring: Recurring,
     /// When claims came.
     pub history: History,
     /// Until when, in milliseconds since 1970.
@@ -83,12 +87,15 @@ impl Record {
     /// Reads what [`Sizer::record`] wrote. `None`: this is no such text.
     pub fn read(text: &str) -> Option<Self> {
         let (ready, rest) = text.split_once('\n')?;
-        let (season, history) = rest.split_once('\n')?;
+        let (season, rest) = rest.split_once('\n')?;
+        // There is no such line if no burst is known.
+        let (history, bursts) = rest.split_once('\n').unwrap_or((rest, ""));
         let season = Season::read(season)?;
+        let recurring = Recurring::read(bursts)?;
         let (history, until) = History::read(history)?;
         let times = ready.split(' ').filter(|word| !word.is_empty()).take(MOST_READY);
         let ready = times.map(|time| time.parse::<u32>().ok().map(i64::from)).collect::<Option<_>>()?;
-        Some(Self { ready, season, history, until })
+        Some(Self { ready, season, recurring, history, until })
     }
 }
 
@@ -194,7 +201,8 @@ impl Sizer {
     pub fn is_to_learn(&self, goal: &Goal) -> bool {
         let asked = |goal: &Goal| (goal.hits, goal.window);
         let rested = self.at.is_none_or(|at| at >= self.rests_until);
-        asked(goal) != asked(&self.goal) || (*goal != self.goal && rested) || self.has_other_lead()
+        let differs = *goal != self.goal || self.forecaster.recurring().is_new();
+        asked(goal) != asked(&self.goal) || (differs && rested) || self.has_other_lead()
     }
 
     /// Learns everything again for this goal, with the time that machines take now.
@@ -221,6 +229,11 @@ impl Sizer {
             learning: leads < LEARNING_LEADS,
             hourly: self.forecaster.hourly(),
             lead: self.lead / 1_000.0,
+            burst: self
+                .forecaster
+                .expected()
+                .map(|(period, expected)| (i32::from(self.forecaster.expects()), period, expected))
+                .filter(|(machines, ..)| *machines > 0),
         }
     }
 
@@ -229,20 +242,23 @@ impl Sizer {
         (self.lead / SLOTS as f64 * 2.0).ceil() as i64
     }
 
-    /// What was learnt, as lines of text of at most 16 kB: times until machines were ready, claims by hour of the week, and when
-    /// claims came. Of a busy pool the oldest ones are left out.
+    /// What was learnt, as lines of text of at most 16 kB: times until machines were ready, claims by hour of the week, when
+    /// claims came, and bursts that come again. Of a busy pool the oldest claims are left out.
     pub fn record(&self) -> String {
         let ready: Vec<String> = self.ready.iter().map(|time| format!("{time:.0}")).collect();
         let head = format!("{}\n{}\n", ready.join(" "), self.forecaster.season().write());
-        let room = MOST_TEXT.saturating_sub(head.len());
-        format!("{head}{}", self.history.write(self.at.unwrap_or(0), room))
+        let bursts = self.forecaster.recurring().write();
+        let bursts = if bursts.is_empty() { bursts } else { format!("\n{bursts}") };
+        let room = MOST_TEXT.saturating_sub(head.len() + bursts.len());
+        format!("{head}{}{bursts}", self.history.write(self.at.unwrap_or(0), room))
     }
 
     /// Reads what [`record`](Self::record) wrote. `None`: this is no such text.
     pub fn restore(text: &str, goal: Goal) -> Option<Self> {
-        let Record { ready, season, history, until } = Record::read(text)?;
+        let Record { ready, season, recurring, history, until } = Record::read(text)?;
         let ready = ready.into_iter().map(|time| (time as f64).clamp(LEADS.0, LEADS.1)).collect();
         let mut sizer = Self { ready, history, at: Some(until), ..Self::new(goal) };
+        sizer.forecaster.begin_with(recurring);
         sizer.learn_with_measured_lead();
         sizer.forecaster.remember(&season);
         Some(sizer)
@@ -284,6 +300,7 @@ impl Sizer {
     fn learn_again(&mut self) {
         // Hours of the week are known for longer than claims are.
         let season = self.forecaster.season().clone();
+        let recurring = self.forecaster.recurring().clone();
         self.forecaster = Forecaster::new(self.lead, self.goal.clone());
         (self.claims, self.watched) = (0, 0.0);
         if let Some(at) = self.at {
@@ -291,6 +308,8 @@ impl Sizer {
         }
         let mut history = History::new(tick(self.lead));
         let mut before = self.history.begins();
+        let ends = self.at.unwrap_or(i64::MAX);
+        self.forecaster.begin_with(recurring.to_learn_again(before.unwrap_or(ends), ends));
         if let Some(begins) = before {
             history.add(begins, 0);
             self.forecaster.advance(begins);
@@ -322,6 +341,7 @@ impl Sizer {
             self.rests_until = at.saturating_add((slots * PAUSE_FOR_SLOT) as i64);
         }
         self.history = history;
+        self.forecaster.learnt_again();
         self.forecaster.remember(&season);
     }
 }

@@ -76,6 +76,12 @@ impl Levels {
         self.most = self.most.max(before + last);
     }
 
+    /// So many claims found machines that were there at any price.
+    pub fn hits(&mut self, claims: u32) {
+        self.claims += f64::from(claims);
+        self.own.0 += f64::from(claims);
+    }
+
     /// The least cautious level that keeps the goal, a share of hits, and makes up for what went wrong. It rises with the goal.
     pub fn keeping(&self, goal: f64) -> usize {
         let allowed = (1.0 - goal).max(1e-6);

@@ -10,6 +10,7 @@ mod floors;
 mod levels;
 mod quiet;
 pub mod rates;
+pub mod recurring;
 mod scale;
 mod stabilization;
 mod turns;
@@ -19,6 +20,7 @@ use floors::Floors;
 use levels::{LEVELS, Levels, Sizes, price};
 use quiet::Quiet;
 use rates::{Rates, Season, octave};
+use recurring::{Expected, Lengths, Period, Recurring};
 use scale::Scale;
 use stabilization::{REST, Stabilization};
 use turns::Backlog;
@@ -134,6 +136,7 @@ pub struct Forecaster {
     /// Creates that wait at any size that stays the same.
     backlog: Backlog,
     floors: Floors,
+    recurring: Recurring,
 }
 
 impl Forecaster {
@@ -160,6 +163,7 @@ impl Forecaster {
             followed: [Followed::default(); LEVELS],
             own: Followed::default(),
             backlog: Backlog::default(),
+            recurring: Recurring::default(),
         }
     }
 
@@ -202,6 +206,7 @@ impl Forecaster {
         self.recent.clear();
         self.sum = 0;
         self.season.interrupt();
+        self.recurring.interrupt();
     }
 
     /// Nobody counted until this millisecond.
@@ -213,6 +218,7 @@ impl Forecaster {
         self.recent.clear();
         self.sum = 0;
         self.season.interrupt();
+        self.recurring.interrupt();
         self.open = Some((until, 0));
     }
 
@@ -233,9 +239,35 @@ impl Forecaster {
         self.season.add_known(season);
     }
 
+    /// Bursts that come again by the clock.
+    pub const fn recurring(&self) -> &Recurring {
+        &self.recurring
+    }
+
+    /// What was known of such bursts counts from the begin on, which is before any claim.
+    pub fn begin_with(&mut self, recurring: Recurring) {
+        self.recurring = recurring;
+    }
+
+    /// All claims that were to be learnt again were told.
+    pub const fn learnt_again(&mut self) {
+        self.recurring.learnt_again();
+    }
+
     /// The size to have now.
-    pub const fn size(&self) -> u16 {
-        self.recommended.size()
+    pub fn size(&self) -> u16 {
+        self.recommended.size().saturating_add(self.expects()).min(self.goal.most.max(self.recommended.size()))
+    }
+
+    /// Machines of the size that are for claims which are expected by the clock.
+    pub fn expects(&self) -> u16 {
+        let came = self.open.map_or(0, |(_, claims)| claims);
+        u16::try_from(self.recurring.wanted().saturating_sub(came)).unwrap_or(u16::MAX)
+    }
+
+    /// The burst for which most of them are, and how often it comes.
+    pub fn expected(&self) -> Option<(Period, Expected)> {
+        self.recurring.expected()
     }
 
     /// Claims an hour lately: a mean over 40 lead times.
@@ -259,6 +291,8 @@ impl Forecaster {
         let seconds = self.slot / 1_000.0;
         self.evidence.age(2f64.powf(seconds / HALF_LIFE));
         self.levels.pass(seconds);
+        let end = ((slot + 1) as f64 * seconds) as i64;
+        let count = self.without_recurring(slot, count);
         if self.recent.len() >= SLOTS
             && let Some(then) = self.recent.pop_front()
         {
@@ -273,7 +307,6 @@ impl Forecaster {
             }
         }
         self.rates.add(f64::from(count));
-        let end = ((slot + 1) as f64 * seconds) as i64;
         self.season.add(end - 1, f64::from(count));
         self.sum += count;
         let kinds = self.kinds(end);
@@ -296,6 +329,15 @@ impl Forecaster {
         }
         let had = self.own.follow(recommended.max(self.supply), &self.goal, seconds, count).max(floor);
         self.recent.push_back(Slot { count, kinds, waiting: self.backlog.waiting(), sizes, had, unexpected });
+    }
+
+    /// Takes the claims out of this slot that come by the clock. They are hits at each price if machines were there in time.
+    fn without_recurring(&mut self, slot: i64, count: u32) -> u32 {
+        let lengths = Lengths { slot: self.slot, lead: self.slot * LEAD };
+        let end = ((slot + 1) as f64 * self.slot) as i64;
+        let by_clock = self.recurring.pass(end, count, self.rates.mean(7) * LEAD, lengths, self.goal.creates);
+        self.levels.hits(by_clock.hits);
+        count - by_clock.claims
     }
 
     /// What each level would keep if the pool followed it. A more cautious one keeps no fewer.

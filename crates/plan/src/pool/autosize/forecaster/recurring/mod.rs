@@ -1,0 +1,345 @@
+//! Bursts that come again by the clock: a batch of each night, jobs of each hour. They are known as such when they came two or three
+//! times. From then on machines are asked for shortly before the next one, and its claims are no reason for machines at other times.
+
+use std::collections::VecDeque;
+
+mod bursts;
+pub mod record;
+mod search;
+mod series;
+
+pub use bursts::Lengths;
+use bursts::{Burst, Watch};
+use series::Series;
+pub use series::{Expected, Period};
+
+use crate::call_rate::CreateRate;
+
+/// Most series of one pool.
+const MOST_SERIES: usize = 16;
+/// Most bursts that are remembered and belong to no series, the largest.
+const MOST_SINGLE: usize = 256;
+/// For how long these are remembered, in milliseconds: a week and what one may be late.
+const REMEMBERED: i64 = 8 * 86_400_000;
+/// A history tells times apart by a slot, so a burst is played again up to so many slots earlier or later.
+const AROUND_SLOTS: f64 = 2.0;
+/// Of so many bursts that are expected half may not come.
+const JUDGED: u32 = 24;
+/// A series is in doubt while the last three that were expected did not come: a weekend, or somebody has changed the time.
+const IN_DOUBT: u32 = 0b111;
+/// A burst has begun when one of so many of its claims has come.
+const FEW: u32 = 8;
+
+/// Claims of a slot that come by the clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByClock {
+    /// So many.
+    pub claims: u32,
+    /// And so many of them found machines that were asked for in time.
+    pub hits: u32,
+}
+
+/// Machines that are kept for the next burst of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Hold {
+    expected: Expected,
+    /// So many of its claims came.
+    came: u32,
+    /// When the first of them did that are more than a few.
+    begun: Option<i64>,
+    /// So many are to be there now, of those that are to come.
+    wanted: u32,
+    /// From when on machines are ready.
+    ready: i64,
+}
+
+impl Hold {
+    /// Asks for machines for what comes within two lead times from now on: of a burst that takes longer, others can be bought while
+    /// it goes on.
+    fn want(&mut self, now: i64, lead: f64) {
+        let (expected, claims) = (self.expected, f64::from(self.expected.claims));
+        if self.begun.is_none() && self.came >= expected.claims / FEW {
+            self.begun = Some(now);
+        }
+        let since = self.begun.map_or(0, |begun| now - begun + expected.lasts / i64::from(FEW));
+        let share = (2.0f64.mul_add(lead, since as f64) / (expected.lasts as f64).max(1.0)).min(1.0);
+        self.wanted = ((claims * share).ceil() as u32).saturating_sub(self.came);
+    }
+}
+
+/// A series, and what is kept for its next burst.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Followed {
+    series: Series,
+    hold: Option<Hold>,
+    /// Of the last bursts that were expected, the bits of those that did not come; the last one is the lowest bit.
+    failed: u32,
+}
+
+impl Followed {
+    const fn new(series: Series) -> Self {
+        Self { series, hold: None, failed: 0 }
+    }
+
+    /// Whether most bursts that it expected did not come, or none has come for long: it was chance, or somebody has changed the time.
+    fn is_over(&self, now: i64) -> bool {
+        let judged = self.failed & ((1 << JUDGED) - 1);
+        judged.count_ones() > JUDGED / 2 || self.series.is_over(now)
+    }
+}
+
+/// What is known of bursts that come again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recurring {
+    watch: Watch,
+    /// Bursts that belong to no series, the oldest first.
+    single: VecDeque<Burst>,
+    followed: Vec<Followed>,
+    /// When the first slot ended that was seen.
+    since: Option<i64>,
+    /// A series was found, of whose bursts something was learnt that is wrong now.
+    is_new: bool,
+}
+
+impl Recurring {
+    /// So many claims came in a slot that ends at this millisecond; lately `usual` came within a lead time, without those by the clock.
+    /// Returns those by the clock.
+    pub fn pass(
+        &mut self,
+        now: i64,
+        claims: u32,
+        usual: f64,
+        lengths: Lengths,
+        creates: Option<CreateRate>,
+    ) -> ByClock {
+        self.since = Some(self.since.map_or(now, |since| since.min(now)));
+        let over = self.watch.pass(now, claims, usual, lengths);
+        let is_burst = over.is_some() || self.watch.is_open();
+        let by_clock = if claims > 0 { self.take(now, claims, is_burst, lengths.slot) } else { ByClock::default() };
+        if let Some(burst) = over {
+            self.came(burst, lengths.lead);
+        }
+        self.keep(now, lengths.lead, creates);
+        by_clock
+    }
+
+    /// Nobody watches for a while.
+    pub fn interrupt(&mut self) {
+        self.watch.interrupt();
+    }
+
+    /// Machines that are to be there now for claims which are expected by the clock.
+    pub fn wanted(&self) -> u32 {
+        self.holds().fold(0, |sum, hold| sum.saturating_add(hold.wanted))
+    }
+
+    /// The burst for which most machines are kept now, and how often it comes.
+    pub fn expected(&self) -> Option<(Period, Expected)> {
+        let held = |followed: &Followed| Some((followed.series.period, followed.hold.filter(|hold| hold.wanted > 0)?));
+        let most = self.followed.iter().filter_map(held).max_by_key(|(_, hold)| hold.wanted);
+        most.map(|(period, hold)| (period, hold.expected))
+    }
+
+    /// Whether a series was found since all was last learnt again.
+    pub const fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// What stays when all is learnt again from a history of these milliseconds: its bursts are found again, and what came later
+    /// came by a clock that was ahead.
+    #[must_use]
+    pub fn to_learn_again(self, begins: i64, ends: i64) -> Self {
+        let until_now =
+            |followed: Followed| followed.series.until(ends).map(|series| Followed { series, hold: None, ..followed });
+        Self {
+            watch: Watch::default(),
+            single: self.single.into_iter().filter(|burst| burst.begin < begins.min(ends)).collect(),
+            followed: self.followed.into_iter().filter_map(until_now).collect(),
+            since: self.since.filter(|since| *since < ends),
+            is_new: false,
+        }
+    }
+
+    /// All was learnt again. What was found in doing so was left out as far as it was known.
+    pub const fn learnt_again(&mut self) {
+        self.is_new = false;
+    }
+
+    fn holds(&self) -> impl Iterator<Item = &Hold> {
+        self.followed.iter().filter_map(|followed| followed.hold.as_ref())
+    }
+
+    /// How many of these claims come by the clock: those of a burst that is known, when all is learnt again, or that was expected.
+    fn take(&mut self, now: i64, claims: u32, is_burst: bool, slot: f64) -> ByClock {
+        let around = (AROUND_SLOTS * slot) as i64 + 1_000;
+        if let Some(burst) = self.followed.iter().find_map(|followed| followed.series.at(now, around)) {
+            return ByClock { claims, hits: if burst.held { claims } else { 0 } };
+        }
+        let mut taken = ByClock::default();
+        for hold in self.followed.iter_mut().filter_map(|followed| followed.hold.as_mut()) {
+            let left = claims - taken.claims;
+            let served = hold.wanted.min(left);
+            // Of a burst that is larger than expected, no other machines are to be kept for the rest.
+            let goes_on = is_burst && hold.came.saturating_add(left) >= hold.expected.claims / FEW;
+            let of_it = if goes_on { left } else { hold.expected.claims.saturating_sub(hold.came).min(left) };
+            hold.came = hold.came.saturating_add(of_it);
+            hold.wanted -= served.min(of_it);
+            taken.claims += of_it;
+            taken.hits += if now > hold.ready { served.min(of_it) } else { 0 };
+        }
+        taken
+    }
+
+    /// A burst is over.
+    fn came(&mut self, burst: Burst, lead: f64) {
+        self.followed.retain(|followed| !followed.is_over(burst.begin));
+        for followed in &mut self.followed {
+            let in_time = followed.hold.is_some_and(|hold| hold.ready <= burst.begin);
+            if followed.series.takes(&Burst { held: in_time, ..burst }) {
+                if followed.hold.take().is_some() {
+                    followed.failed <<= 1;
+                }
+                return;
+            }
+        }
+        self.single.retain(|other| other.begin > burst.begin - REMEMBERED);
+        let since = self.since.unwrap_or(burst.begin).max(burst.begin - REMEMBERED);
+        match search::find(&burst, &mut self.single, since, lead) {
+            Some(series) if self.followed.len() < MOST_SERIES => {
+                self.followed.push(Followed::new(series));
+                self.is_new = true;
+            }
+            Some(_) => {}
+            None => self.remember(burst),
+        }
+    }
+
+    fn remember(&mut self, burst: Burst) {
+        self.single.push_back(burst);
+        if self.single.len() > MOST_SINGLE
+            && let Some((smallest, _)) = self.single.iter().enumerate().min_by_key(|(_, burst)| burst.claims)
+        {
+            self.single.remove(smallest);
+        }
+    }
+
+    /// Keeps machines for what is expected, and no longer for what did not come.
+    fn keep(&mut self, now: i64, lead: f64, creates: Option<CreateRate>) {
+        for Followed { series, hold, failed } in &mut self.followed {
+            if hold.is_some_and(|hold| now >= hold.expected.until) {
+                *hold = None;
+                *failed = *failed << 1 | 1;
+            }
+            if hold.is_none() {
+                let doubt = *failed & IN_DOUBT == IN_DOUBT;
+                *hold = series.expects(now, lead, creates, doubt).map(|expected| Hold {
+                    expected,
+                    came: 0,
+                    begun: None,
+                    wanted: 0,
+                    ready: now + lead as i64,
+                });
+            }
+            if let Some(hold) = hold {
+                hold.want(now, lead);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000;
+    const LENGTHS: Lengths = Lengths { slot: 5_000.0, lead: 95_000.0 };
+    const DAY_SLOTS: i64 = 17_280;
+
+    /// Plays slots of 5 s up to this one, in which so many claims come, and returns all that came by the clock.
+    fn play(recurring: &mut Recurring, slots: std::ops::Range<i64>, claims: impl Fn(i64) -> u32) -> ByClock {
+        slots.fold(ByClock::default(), |sum, slot| {
+            let by_clock = recurring.pass((slot + 1) * 5 * SECOND, claims(slot), 1.0, LENGTHS, None);
+            ByClock { claims: sum.claims + by_clock.claims, hits: sum.hits + by_clock.hits }
+        })
+    }
+
+    /// A hundred claims in ten seconds, at 02:00 of each day.
+    const fn night(slot: i64) -> u32 {
+        if matches!(slot % DAY_SLOTS, 1_440 | 1_441) { 50 } else { 0 }
+    }
+
+    #[test]
+    fn from_the_third_night_on_machines_are_there_before_the_burst_and_not_after_it() {
+        let mut recurring = Recurring::default();
+        assert_eq!(play(&mut recurring, 0..2 * DAY_SLOTS, night), ByClock::default());
+        assert!(recurring.is_new() && recurring.wanted() == 0);
+        let third = 2 * DAY_SLOTS;
+        play(&mut recurring, third..third + 1_400, night);
+        assert_eq!(recurring.wanted(), 0, "three minutes before");
+        play(&mut recurring, third + 1_400..third + 1_440, night);
+        assert_eq!(recurring.wanted(), 110);
+        assert_eq!(recurring.expected().map(|(period, expected)| (period, expected.claims)), Some((Period::Day, 110)));
+        assert_eq!(play(&mut recurring, third + 1_440..third + 1_442, night), ByClock { claims: 100, hits: 100 });
+        play(&mut recurring, third + 1_442..third + 1_470, night);
+        assert_eq!(recurring.wanted(), 0, "it came");
+    }
+
+    #[test]
+    fn what_does_not_come_is_given_up_and_what_is_larger_counts_as_one_burst() {
+        let mut recurring = Recurring::default();
+        play(&mut recurring, 0..2 * DAY_SLOTS, night);
+        let third = 2 * DAY_SLOTS;
+        let mut idle = recurring.clone();
+        play(&mut idle, third..third + 1_500, |_| 0);
+        assert_eq!(idle.wanted(), 0);
+        let larger = play(&mut recurring, third..third + 1_500, |slot| 3 * night(slot));
+        assert_eq!(larger, ByClock { claims: 300, hits: 110 });
+    }
+
+    #[test]
+    fn when_all_is_learnt_again_the_bursts_of_a_series_are_left_out_from_the_first_on() {
+        let mut recurring = Recurring::default();
+        play(&mut recurring, 0..3 * DAY_SLOTS, night);
+        let mut again = recurring.clone().to_learn_again(0, 3 * DAY_SLOTS * 5 * SECOND);
+        assert_eq!(
+            play(&mut again, 0..3 * DAY_SLOTS, night),
+            ByClock { claims: 300, hits: 100 },
+            "those of the third night were hits"
+        );
+        again.learnt_again();
+        assert!(!again.is_new());
+        assert_eq!(again.write(), recurring.write());
+        let read = Recurring::read(&recurring.write()).unwrap();
+        assert_eq!(read.followed, recurring.followed);
+        let back = recurring.to_learn_again(0, DAY_SLOTS * 5 * SECOND);
+        assert_eq!(back.followed.len(), 1, "the clock was two days ahead, so one burst is left");
+    }
+
+    #[test]
+    fn a_burst_that_takes_longer_than_two_boots_is_not_bought_for_at_once() {
+        let slow = |slot: i64| if (1_440..1_440 + 120).contains(&(slot % DAY_SLOTS)) { 4 } else { 0 };
+        let mut recurring = Recurring::default();
+        play(&mut recurring, 0..2 * DAY_SLOTS, slow);
+        let third = 2 * DAY_SLOTS;
+        play(&mut recurring, third..third + 1_440, slow);
+        let before = recurring.wanted();
+        let came = play(&mut recurring, third + 1_440..third + 1_440 + 60, slow);
+        let during = recurring.wanted();
+        assert!((130..200).contains(&before) && (100..250).contains(&during), "{before} {during} of 480");
+        assert!(came.hits > 200, "{came:?}");
+    }
+
+    #[test]
+    fn bursts_without_number_are_bounded() {
+        let mut recurring = Recurring::default();
+        for number in 0..3_000_i64 {
+            let begin = number * 977 * SECOND;
+            recurring.came(
+                Burst { begin, end: begin + SECOND, claims: 10 + (number % 91) as u32, held: false },
+                LENGTHS.lead,
+            );
+        }
+        assert!(recurring.single.len() <= MOST_SINGLE && recurring.followed.len() <= MOST_SERIES);
+        assert!(recurring.write().len() <= record::MOST_TEXT);
+    }
+}
