@@ -101,6 +101,11 @@ fn traces() -> Vec<(String, Vec<Arrival>)> {
         return vec![
             ("steady".to_owned(), poisson(240.0, 600.0, 25_000, 1)),
             ("bursts".to_owned(), bursts(load, 600.0, 25_000, 2)),
+            ("a batch each night".to_owned(), by_the_clock(7, 400, |hour| hour % 24 == 2)),
+            (
+                "jobs each working hour".to_owned(),
+                by_the_clock(14, 100, |hour| hour % 168 < 120 && (8..18).contains(&(hour % 24))),
+            ),
         ];
     };
     let mut paths: Vec<PathBuf> = std::fs::read_dir(&folder)
@@ -115,6 +120,16 @@ fn traces() -> Vec<(String, Vec<Arrival>)> {
         (name, from_csv(&text).expect("a trace"))
     };
     paths.into_iter().map(read).collect()
+}
+
+/// Some 20 claims an hour at any time, and so many within half a minute at the begin of each of these hours, for so many days.
+fn by_the_clock(days: usize, burst: i64, is_burst: impl Fn(i64) -> bool) -> Vec<Arrival> {
+    let mut trace = poisson(20.0, 600.0, days * 24 * 20, 3);
+    let hours = (0..days as i64 * 24).filter(|hour| is_burst(*hour));
+    let of_hour = |hour: i64| (0..burst).map(move |claim| hour * HOUR + claim * 30 * SECOND / burst);
+    trace.extend(hours.flat_map(of_hour).map(|at| Arrival { at, holds: 600 * SECOND }));
+    trace.sort_by_key(|arrival| arrival.at);
+    trace
 }
 
 /// Autosize, and each other policy at the smallest size with 1 % misses, with as many as autosize, and around these.
