@@ -15,7 +15,7 @@ const MOST: Duration = Duration::from_secs(10);
 fn main() {
     let file = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let trace: Vec<Arrival> = match &file {
-        Some(path) => from_csv(&std::fs::read_to_string(path).expect("a file")).expect("a trace"),
+        Some(path) => from_csv(&std::fs::read_to_string(path).expect("a file")).expect("a trace").arrivals,
         // As many a minute, and as long, as on a large CI: about 350 machines are held at a time.
         None => poisson(960.0, 1_300.0, 100_000, 1),
     };

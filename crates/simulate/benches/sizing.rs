@@ -117,7 +117,7 @@ fn traces() -> Vec<(String, Vec<Arrival>)> {
     let read = |path: PathBuf| {
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let text = std::fs::read_to_string(&path).expect("a file");
-        (name, from_csv(&text).expect("a trace"))
+        (name, from_csv(&text).expect("a trace").arrivals)
     };
     paths.into_iter().map(read).collect()
 }

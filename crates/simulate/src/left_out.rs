@@ -11,10 +11,6 @@ pub fn left_out(pool: &InstancePoolSpec, disks_are_priced: bool) -> Vec<String> 
             pool.standby.is_some() && !disks_are_priced,
             "spec.standby: the disks of stopped machines are in no price".to_owned(),
         ),
-        (
-            !pool.schedules.is_empty(),
-            "spec.schedules: a trace has no calendar, so targetSize applies all the time".to_owned(),
-        ),
         (pool.health.is_some(), "spec.health: machines that are ready do not fail here".to_owned()),
         (
             limits.iter().any(Option::is_some),

@@ -3,7 +3,7 @@
 //!
 //! Input: a pool, a trace of claims, a model of the cloud and a seed. Output: an [`Outcome`]. The decisions are those of
 //! [`bullpen_plan`], called with the views that the controllers build; nothing of them is written again here. No clock, no
-//! files, no randomness but that of the seed.
+//! files, no randomness but that of the seed; the time of day is what the trace and its start say.
 #![forbid(unsafe_code)]
 #![expect(clippy::cast_precision_loss, reason = "times and counts of a trace are far below 2^52")]
 
@@ -30,7 +30,8 @@ pub use number::number_within;
 pub use outcome::{Claims, Hours, Machines, Outcome, Sample, Waits};
 pub use price::hourly_price;
 pub use report::{Case, cheapest, frontier, json, svg, table};
-pub use time::{HOUR, MILLISECOND, Micros, SECOND};
+pub use time::{HOUR, MILLISECOND, Micros, SECOND, STARTS_AT, read_start};
 pub use trace::{
-    Arrival, Bursts, Learnt, TraceError, bursts, from_csv, from_learnt, from_prometheus, loop_size, poisson,
+    Arrival, Blanks, Bursts, Learnt, Trace, TraceError, bursts, from_csv, from_learnt, from_prometheus, loop_size,
+    poisson,
 };

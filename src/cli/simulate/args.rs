@@ -3,8 +3,9 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use bullpen_simulate::{Bursts, number_within};
+use bullpen_simulate::{Bursts, number_within, read_start};
 use clap::{ArgGroup, ValueEnum};
+use jiff::Timestamp;
 
 /// Most policies and sizes that are compared at once.
 const MOST_SIZES: usize = 1_000;
@@ -32,6 +33,10 @@ pub(in crate::cli) struct SimulateArgs {
     /// How long claims hold their machines in the mean; the times are exponentially distributed. Not with --trace, which has them
     #[arg(long, value_name = "MEAN", value_parser = positive, allow_negative_numbers = true, conflicts_with = "trace")]
     pub hold_seconds: Option<f64>,
+    /// When the trace begins, such as 2026-03-28T00:00:00Z: spec.schedules go by that [default: as --prometheus and a --trace in Unix
+    /// time say, else 2026-01-01T00:00:00Z, a Thursday]
+    #[arg(long, value_name = "RFC3339", value_parser = read_start, allow_negative_numbers = true)]
+    pub starts_at: Option<Timestamp>,
     /// How many claims are drawn with --poisson and --bursts
     #[arg(long, value_name = "NUMBER", default_value_t = 100_000, conflicts_with_all = ["trace", "prometheus"], value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub claims: u32,

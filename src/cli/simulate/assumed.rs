@@ -1,7 +1,7 @@
 //! What a simulation assumes, because neither flags nor files say it. Pure.
 
 use bullpen_api::StandbyMode;
-use bullpen_simulate::{BOOT_JITTER_PERCENT, BOOT_SECONDS};
+use bullpen_simulate::{BOOT_JITTER_PERCENT, BOOT_SECONDS, STARTS_AT};
 use serde::Serialize;
 
 use super::args::SimulateArgs;
@@ -128,6 +128,13 @@ pub(super) fn lines(all: &[Assumed]) -> String {
     };
     let lines: String = all.iter().map(line).collect();
     format!("Assumed, unless these flags say something else:\n{lines}")
+}
+
+/// What is to be said where schedules go by a clock that nothing says.
+pub(super) fn start() -> Assumed {
+    let day = STARTS_AT.strftime("%A");
+    let text = format!("the trace begins at {STARTS_AT}, a {day}, and spec.schedules go by that");
+    Assumed { text, flags: vec!["--starts-at"] }
 }
 
 /// What is to be said where nothing has a price.

@@ -9,6 +9,8 @@ use bullpen_simulate::{
     SECOND, Setup, hourly_price, loop_size, run_all,
 };
 
+use jiff::Timestamp;
+
 use super::args::{Price, SimulateArgs};
 use super::files::PoolFile;
 use super::progress::Progress;
@@ -24,8 +26,13 @@ pub(super) struct Planned {
     stopped_price: f64,
 }
 
-/// All simulations that the flags ask for.
-pub(super) fn planned(args: &SimulateArgs, pools: &[PoolFile], trace: &[Arrival]) -> Result<Vec<Planned>, String> {
+/// All simulations that the flags ask for, of a trace that begins then.
+pub(super) fn planned(
+    args: &SimulateArgs,
+    pools: &[PoolFile],
+    trace: &[Arrival],
+    starts_at: Timestamp,
+) -> Result<Vec<Planned>, String> {
     let mut all = Vec::new();
     named_once(&args.hourly_price, pools)?;
     for pool in pools {
@@ -59,6 +66,7 @@ pub(super) fn planned(args: &SimulateArgs, pools: &[PoolFile], trace: &[Arrival]
                 policy,
                 wait_timeout: args.wait_timeout_seconds.map(|seconds| Micros::from(seconds) * SECOND),
                 warm_up: Micros::from(args.warm_up_seconds) * SECOND,
+                starts_at,
                 lasts: None,
                 seed: args.seed,
             };

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use bullpen_api::{InstancePool, InstancePoolSpec, LaunchConfig, LaunchConfigSpec, crds};
-use bullpen_simulate::{Arrival, MOST_OF_TRACE, bursts, from_csv, from_prometheus, left_out, poisson, read_bounded};
+use bullpen_simulate::{
+    MOST_OF_TRACE, Trace, TraceError, bursts, from_csv, from_prometheus, left_out, poisson, read_bounded,
+};
 use kube::{CustomResourceExt as _, Resource as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -29,9 +31,9 @@ pub(super) struct PoolFile {
 }
 
 /// The claims that the flags ask for.
-pub(super) fn trace(args: &SimulateArgs) -> Result<Vec<Arrival>, String> {
+pub(super) fn trace(args: &SimulateArgs) -> Result<Trace, String> {
     let (hold, count) = (args.hold_seconds.unwrap_or_default(), args.claims as usize);
-    let of = |path: &Path, flag: &str, read: &dyn Fn(&str) -> Result<Vec<Arrival>, bullpen_simulate::TraceError>| {
+    let of = |path: &Path, flag: &str, read: &dyn Fn(&str) -> Result<Trace, TraceError>| {
         let text = text(path, flag, MOST_OF_TRACE)?;
         read(&text).map_err(|error| format!("{} ({flag}): {error}", path.display()))
     };
@@ -40,11 +42,11 @@ pub(super) fn trace(args: &SimulateArgs) -> Result<Vec<Arrival>, String> {
         (_, Some(path), ..) => of(path, "--prometheus", &|text| from_prometheus(text, hold, args.seed)),
         (_, _, Some(rate), _) => {
             come_in_time(count, rate)?;
-            Ok(poisson(rate, hold, count, args.seed))
+            Ok(Trace { arrivals: poisson(rate, hold, count, args.seed), starts_at: None })
         }
         (_, _, _, Some(load)) => {
             come_in_time(count, load.per_hour())?;
-            Ok(bursts(load, hold, count, args.seed))
+            Ok(Trace { arrivals: bursts(load, hold, count, args.seed), starts_at: None })
         }
         _ => Err("give claims by --trace, --prometheus, --poisson or --bursts".to_owned()),
     }

@@ -11,7 +11,8 @@ mod progress;
 use std::io::Write as _;
 
 use bullpen_access::shown;
-use bullpen_simulate::{Case, json, svg, table};
+use bullpen_simulate::{Case, STARTS_AT, Trace, json, svg, table};
+use jiff::Timestamp;
 
 use self::args::Format;
 pub(super) use self::args::SimulateArgs;
@@ -24,31 +25,38 @@ const FEW: usize = 100;
 /// The exit code if a file or flag cannot be used.
 const UNUSABLE: u8 = 2;
 
+/// What came of all that the flags ask for.
+#[derive(Debug)]
+struct Played {
+    cases: Vec<Case>,
+    /// When the trace begins.
+    starts_at: Timestamp,
+    assumed: Vec<Assumed>,
+}
+
 pub(super) fn execute(args: &SimulateArgs) -> CommandResult {
-    let (cases, assumed) = played(args).map_err(|why| {
+    let played = played(args).map_err(|why| {
         eprintln!("error: {}", shown::block(&why));
         ExitWith(UNUSABLE)
     })?;
-    let text = text(args, &cases, &assumed)?;
+    let text = text(args, &played)?;
     // First, because a file that cannot be written should not cost what took minutes.
     writeln!(std::io::stdout(), "{}", text.trim_end())?;
     if let Some(path) = &args.svg {
-        std::fs::write(path, svg(&cases, args.goal_percent))
+        std::fs::write(path, svg(&played.cases, args.goal_percent))
             .map_err(|error| format!("cannot write {} (--svg): {error}", path.display()))?;
     }
     Ok(())
 }
 
-fn text(
-    args: &SimulateArgs,
-    cases: &[Case],
-    assumed: &[Assumed],
-) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+fn text(args: &SimulateArgs, played: &Played) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let Played { cases, starts_at, assumed } = played;
     if args.output == Format::Table {
         let table = format!("{}\n{}", table(cases, args.goal_percent), assumed::lines(assumed));
         return Ok(shown::block(&table).to_string());
     }
     let mut document = json(cases, args.goal_percent);
+    document["startsAt"] = serde_json::to_value(starts_at)?;
     document["assumed"] = serde_json::to_value(assumed)?;
     if args.output == Format::Yaml {
         let yaml = serde_saphyr::to_string(&document)?;
@@ -60,9 +68,10 @@ fn text(
     Ok(shown::json(&serde_json::to_string_pretty(&document)?).to_string())
 }
 
-/// What came of all that the flags ask for, and what was assumed.
-fn played(args: &SimulateArgs) -> Result<(Vec<Case>, Vec<Assumed>), String> {
-    let trace = files::trace(args)?;
+fn played(args: &SimulateArgs) -> Result<Played, String> {
+    let Trace { arrivals: trace, starts_at: recorded } = files::trace(args)?;
+    let says_start = args.starts_at.or(recorded);
+    let starts_at = says_start.unwrap_or(STARTS_AT);
     let pools = args.pool.iter().map(|path| files::pool(path)).collect::<Result<Vec<_>, _>>()?;
     for pool in &pools {
         for note in pool.left_out(args.stopped_hourly_price.is_some()) {
@@ -76,13 +85,16 @@ fn played(args: &SimulateArgs) -> Result<(Vec<Case>, Vec<Assumed>), String> {
     for note in cases::notes(args, &pools) {
         eprintln!("note: {}", shown::block(&note));
     }
-    let planned = cases::planned(args, &pools, &trace)?;
+    let planned = cases::planned(args, &pools, &trace, starts_at)?;
     let cases = cases::play(planned, &trace, args.threads)?;
     let mut assumed = assumed(args, &pools);
+    if says_start.is_none() && pools.iter().any(|pool| !pool.spec.schedules.is_empty()) {
+        assumed.insert(0, assumed::start());
+    }
     if cases.iter().all(|case| case.cost.is_none()) {
         assumed.insert(0, assumed::unpriced());
     }
-    Ok((cases, assumed))
+    Ok(Played { cases, starts_at, assumed })
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ fn sizes_and_the_loop_are_compared_and_the_same_seed_gives_the_same_table() {
     let flags =
         ["--poisson", "240", "--hold-seconds", "60", "--claims", "500", "--sweep", "targetSize=6..8", "--compare-loop"];
     let args = line(folder.path(), &flags).expect("arguments");
-    let cases = played(&args).expect("cases").0;
+    let cases = played(&args).expect("cases").cases;
     let rows: Vec<_> = cases.iter().map(|case| (case.policy.as_str(), case.target_size)).collect();
     assert_eq!(rows[..3], [("ci", 6), ("ci", 7), ("ci", 8)]);
     // The claims of two minutes and a half are about ten.
@@ -38,7 +38,7 @@ fn sizes_and_the_loop_are_compared_and_the_same_seed_gives_the_same_table() {
     );
     assert!(cases[2].hit_percent() > cases[0].hit_percent() && cases[2].price() > cases[0].price());
     assert!(cases[0].hit_percent() > cases[3].hit_percent());
-    assert_eq!(table(&cases, 99.0), table(&played(&args).expect("cases").0, 99.0));
+    assert_eq!(table(&cases, 99.0), table(&played(&args).expect("cases").cases, 99.0));
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_trace_is_played_at_its_price_and_drawn() {
     let args = args.expect("arguments");
     execute(&args).expect("an outcome");
     assert!(fs::read_to_string(&drawing).expect("a drawing").starts_with("<svg "));
-    let case = played(&args).expect("cases").0.remove(0);
+    let case = played(&args).expect("cases").cases.remove(0);
     assert_eq!(case.outcome.claims.arrived, 300);
     assert!((case.cost.expect("a cost") - 0.5 * case.outcome.hours.total).abs() < 1e-9);
 }
@@ -113,7 +113,7 @@ fn machines_are_bought_no_faster_than_the_operator_buys_by_the_launch_configs_of
     let wide = "maxSize: 5000\n  provisioning: {maxConcurrentCreates: 1000, failureThreshold: 100}";
     let most_wait = |launch_config: &str| {
         fs::write(&args.pool[0], format!("{POOL}{launch_config}").replace("maxSize: 100", wide)).expect("a file");
-        played(&args).expect("cases").0[0].outcome.waits.p95
+        played(&args).expect("cases").cases[0].outcome.waits.p95
     };
     let on_ec2 = "---\napiVersion: bullpen.dev/v1alpha1\nkind: LaunchConfig\nmetadata: {name: a}\nspec: {region: r, zone: z, \
                   instanceType: t, image: i, aws: {subnetId: subnet-12345678}}\n";
@@ -126,8 +126,7 @@ fn printed(folder: &Path, pool: &str, flags: &[&str]) -> String {
     let load = ["--poisson", "240", "--hold-seconds", "60", "--claims", "300"];
     let args = line(folder, &[&load[..], flags].concat()).expect("arguments");
     fs::write(&args.pool[0], pool).expect("a file");
-    let (cases, assumed) = played(&args).expect("cases");
-    text(&args, &cases, &assumed).expect("a text")
+    text(&args, &played(&args).expect("cases")).expect("a text")
 }
 
 const CONFIG: &str = "---\napiVersion: bullpen.dev/v1alpha1\nkind: LaunchConfig\nmetadata: {name: a}\nspec: {region: r, zone: z, \
@@ -183,9 +182,86 @@ fn a_pool_that_finds_its_size_itself_is_played_once_beside_the_sizes_to_try() {
     let load = ["--poisson", "240", "--hold-seconds", "60", "--claims", "300", "--sweep", "targetSize=2..4"];
     let args = line(folder.path(), &load).expect("arguments");
     fs::write(&args.pool[0], auto).expect("a file");
-    let cases = played(&args).expect("cases").0;
+    let cases = played(&args).expect("cases").cases;
     let rows: Vec<_> = cases.iter().map(|case| (case.policy.as_str(), case.target_size, case.sizes_itself)).collect();
     assert_eq!(rows, [("ci", 2, false), ("ci", 3, false), ("ci", 4, false), ("ci autosize", 3, true)]);
     let hits: Vec<_> = cases.iter().map(|case| case.outcome.claims.hits).collect();
     assert!(hits[0] < hits[2], "each size is another one: {hits:?}");
+}
+
+/// A pool with a schedule for a batch at two.
+fn with_schedule() -> String {
+    let schedule = "schedules: [{name: batch, cron: '50 1 * * *', durationSeconds: 1800, targetSize: 40}]";
+    POOL.replace("targetSize: 3", "targetSize: 0").replace("maxSize: 100", &format!("maxSize: 100\n  {schedule}"))
+}
+
+/// How many claims of a trace with a batch of 40 at this millisecond found a ready machine, and what was assumed of its start.
+fn batch_at(folder: &Path, milliseconds: i64, flags: &[&str]) -> (usize, Vec<String>, Timestamp) {
+    let trace = folder.join("trace.csv");
+    let claims: Vec<String> = (0..40).map(|n| format!("{},60000", milliseconds + n * 1_000)).collect();
+    fs::write(&trace, format!("arrival_ms,duration_ms\n{}\n", claims.join("\n"))).expect("a file");
+    let args = line(folder, &[&["--trace", trace.to_str().expect("a path")], flags].concat()).expect("arguments");
+    fs::write(&args.pool[0], with_schedule()).expect("a file");
+    let played = played(&args).expect("cases");
+    let lines = assumed::lines(&played.assumed);
+    let of_start = lines.lines().filter(|line| line.contains("--starts-at")).map(|line| line.trim().to_owned());
+    (played.cases[0].outcome.claims.hits, of_start.collect(), played.starts_at)
+}
+
+#[test]
+fn schedules_go_by_the_start_of_the_trace_that_is_given_or_recorded_or_else_assumed_and_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let two = 2 * 3_600_000;
+    let (hits, assumed, starts_at) = batch_at(folder.path(), two, &[]);
+    assert_eq!((hits, starts_at), (40, STARTS_AT));
+    assert_eq!(
+        assumed,
+        ["the trace begins at 2026-01-01T00:00:00Z, a Thursday, and spec.schedules go by that (--starts-at)"]
+    );
+    let later = ["--starts-at", "2026-03-28T13:00:00Z"];
+    let (hits, assumed, starts_at) = batch_at(folder.path(), two, &later);
+    assert_eq!((hits, assumed.len(), starts_at.to_string()), (0, 0, "2026-03-28T13:00:00Z".to_owned()));
+    let of_unix = 1_774_663_200_000;
+    let (hits, assumed, starts_at) = batch_at(folder.path(), of_unix, &[]);
+    assert_eq!((hits, assumed.len(), starts_at.to_string()), (40, 0, "2026-03-28T02:00:00Z".to_owned()));
+    let (hits, _, starts_at) = batch_at(folder.path(), of_unix, &later);
+    assert_eq!((hits, starts_at.to_string()), (0, "2026-03-28T13:00:00Z".to_owned()), "a flag counts more");
+}
+
+#[test]
+fn the_start_of_the_trace_is_in_the_document_and_only_schedules_make_it_an_assumption() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let printed = printed(folder.path(), POOL, &["-o", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&printed).expect("a document");
+    assert_eq!(document["startsAt"], "2026-01-01T00:00:00Z");
+    assert!(!printed.contains("--starts-at"), "{printed}");
+}
+
+#[test]
+fn a_start_that_is_no_time_is_refused_with_what_to_give() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let load = ["--poisson", "240", "--hold-seconds", "60", "--claims", "300"];
+    for (wrong, expected) in [
+        ("tomorrow", "give a date, a time and its offset, such as 2026-03-28T00:00:00Z"),
+        ("2026-03-28", "give a date, a time and its offset, such as 2026-03-28T00:00:00Z"),
+        ("-1", "give a date, a time and its offset, such as 2026-03-28T00:00:00Z"),
+        ("1969-01-01T00:00:00Z", "a trace begins between 1970-01-01T00:00:00Z and 2900-01-01T00:00:00Z"),
+    ] {
+        let refused =
+            line(folder.path(), &[&load[..], &["--starts-at", wrong]].concat()).expect_err("refused").to_string();
+        assert!(refused.contains("--starts-at <RFC3339>") && refused.contains(expected), "{refused}");
+    }
+}
+
+#[test]
+fn a_schedule_that_cannot_be_read_is_refused_with_its_file_and_field() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let load = ["--poisson", "240", "--hold-seconds", "60", "--claims", "300"];
+    let args = line(folder.path(), &load).expect("arguments");
+    fs::write(&args.pool[0], with_schedule().replace("50 1 ", "50 25 ")).expect("a file");
+    let error = played(&args).expect_err("it cannot be played");
+    assert!(
+        error.contains("pool.yaml (--pool): spec.schedules[name=batch].cron: \"50 25 * * *\" has hour 25"),
+        "{error}"
+    );
 }

@@ -9,7 +9,7 @@ use bullpen_plan::launch::trial::Trial;
 use bullpen_plan::pool::autosize::learning::Learning;
 use bullpen_plan::pool::provisioning::recorded_refusal;
 use bullpen_plan::pool::rollout_report::Reported;
-use bullpen_plan::pool::schedule::{Scheduled, scheduled};
+use bullpen_plan::pool::schedule::LastScheduled;
 use bullpen_plan::pool::sizing::Memory;
 use bullpen_plan::pool::standby::Failures;
 use jiff::Timestamp;
@@ -88,8 +88,8 @@ pub struct PoolMemory {
     pub trials: HashMap<String, Trial>,
     /// What is learnt of the size that it needs.
     pub learning: Learning,
-    /// What the schedules of a generation of the pool said at a time.
-    schedules: Option<(Option<i64>, Timestamp, Scheduled)>,
+    /// What its schedules said last.
+    pub schedules: LastScheduled,
     /// The machines that could not be stopped or started for the standby tier.
     pub standby: Failures,
     /// Uids of failed members that `trials` and `standby` have counted.
@@ -133,24 +133,6 @@ const MOST_TIMED_CLAIMS: usize = 4_096;
 const LONGEST_TIMED: Duration = Duration::from_mins(1);
 
 impl PoolMemory {
-    /// What the pool's schedules say now. They are read again only when that changes.
-    pub fn scheduled(&mut self, pool: &InstancePool, now: Timestamp) -> Scheduled {
-        if pool.spec.schedules.is_empty() {
-            return Scheduled::default();
-        }
-        let generation = pool.metadata.generation;
-        if let Some((of, since, said)) = &self.schedules
-            && *of == generation
-            && *since <= now
-            && said.until.is_none_or(|until| now < until)
-        {
-            return said.clone();
-        }
-        let said = scheduled(&pool.spec.schedules, pool.spec.target_size, now);
-        self.schedules = Some((generation, now, said.clone()));
-        said
-    }
-
     /// Sets the rest after a pass whose planning began at `began`.
     pub fn rest_after(&mut self, began: Instant) {
         let now = Instant::now();

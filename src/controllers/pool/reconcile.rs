@@ -169,7 +169,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         let waiting = crate::controllers::claim::queue_view::waiting(state, key);
         let memory = memories.pool(key, &convert::uid(pool.as_ref()));
         let launch_options = launch_options(Moment { controller, state, pool, waits_until, now }, memory, &usable);
-        let scheduled = memory.scheduled(pool, now);
+        let scheduled = memory.schedules.at(&pool.spec, pool.metadata.generation, now);
         let remembered = memory.replenish.get_or_insert_with(|| Memory {
             rollout: pool.status.as_ref().and_then(Progress::recorded),
             ..Memory::default()

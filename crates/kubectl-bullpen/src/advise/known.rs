@@ -5,8 +5,8 @@ use bullpen_api::{AutosizeMode, InstancePool, InstancePoolSpec, LaunchConfig, Po
 use bullpen_plan::pool::autosize::follow::goal;
 use bullpen_plan::pool::autosize::sizer::{LEAST_CLAIMS, LEAST_LEADS};
 use bullpen_simulate::{
-    Arrival, BOOT_JITTER_PERCENT, Boot, CloudModel, CreateRate, HOUR, MILLISECOND, Micros, SECOND, from_csv,
-    from_learnt, from_prometheus, hourly_price, left_out,
+    Arrival, BOOT_JITTER_PERCENT, Blanks, Boot, CloudModel, CreateRate, HOUR, MILLISECOND, Micros, SECOND, STARTS_AT,
+    Trace, TraceError, from_csv, from_learnt, from_prometheus, hourly_price, left_out,
 };
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -58,6 +58,8 @@ pub(super) struct Given {
     /// Of the namespace, whatever their pool.
     pub claims: Vec<PoolClaim>,
     pub recorded: Recorded,
+    /// When a trace begins, if a flag says it.
+    pub starts_at: Option<Timestamp>,
     pub hold_seconds: Option<f64>,
     pub boot_seconds: Option<f64>,
     pub goal_percent: Option<f64>,
@@ -73,6 +75,8 @@ pub(super) struct Known {
     pub pool: InstancePoolSpec,
     pub launch_configs: Vec<LaunchConfig>,
     pub claims: Vec<Arrival>,
+    /// When their record begins.
+    pub starts_at: Timestamp,
     /// For how long claims were recorded.
     pub length: Micros,
     pub cloud: CloudModel,
@@ -101,9 +105,10 @@ pub(super) fn known(given: Given) -> Result<Known, String> {
     let status = given.pool.status.clone().unwrap_or_default();
     let Hold { mean, source: hold_source, is_assumed: hold_assumed } = hold(&given);
     let mut notes: Vec<String> = hold_assumed.then(|| HOLD_IS_ASSUMED.to_owned()).into_iter().collect();
-    let Record { claims, length, source, ready } = claims(&given, mean)?;
+    let Record { claims, starts_at, length, blank, source, ready } = claims(&given, mean)?;
     let (cloud, boot_source, boot_assumed) = boot(&given, ready);
-    enough(&claims, length, cloud.boot.mean())?;
+    enough(&claims, length - blank, cloud.boot.mean())?;
+    notes.extend(of_schedules(&given, starts_at, blank));
     let prices = given.launch_configs.iter().map(|config| given.hourly_price.or_else(|| hourly_price(config)));
     let prices: Option<Vec<f64>> = prices.collect();
     if prices.is_none() {
@@ -132,6 +137,7 @@ pub(super) fn known(given: Given) -> Result<Known, String> {
         pool,
         launch_configs: given.launch_configs,
         claims,
+        starts_at: starts_at.unwrap_or(STARTS_AT),
         length,
         cloud,
         prices,
@@ -148,18 +154,23 @@ pub(super) fn known(given: Given) -> Result<Known, String> {
 /// Recorded claims.
 struct Record {
     claims: Vec<Arrival>,
+    /// When it begins, if it or a flag says that.
+    starts_at: Option<Timestamp>,
     length: Micros,
+    /// For how long of that nobody counted.
+    blank: Micros,
     source: String,
     /// How long machines took to be ready, in seconds, the shortest first.
     ready: Vec<f64>,
 }
 
 fn claims(given: &Given, hold: f64) -> Result<Record, String> {
-    let of_file = |file: &str, flag: &str, read: Result<Vec<Arrival>, bullpen_simulate::TraceError>| {
-        let claims = read.map_err(|why| format!("{file} ({flag}): {why}"))?;
+    let of_file = |file: &str, flag: &str, read: Result<Trace, TraceError>| {
+        let Trace { arrivals: claims, starts_at } = read.map_err(|why| format!("{file} ({flag}): {why}"))?;
         let length = claims.last().map_or(0, |claim| claim.at);
         let source = format!("{} in {}, of {file}", many(count(&claims), "claim", "claims"), lasts(length));
-        Ok(Record { claims, length, source, ready: Vec::new() })
+        let starts_at = given.starts_at.or(starts_at);
+        Ok(Record { claims, starts_at, length, blank: 0, source, ready: Vec::new() })
     };
     match &given.recorded {
         Recorded::Trace { file, text } => of_file(file, "--trace", from_csv(text)),
@@ -167,16 +178,47 @@ fn claims(given: &Given, hold: f64) -> Result<Record, String> {
         Recorded::Learnt => {
             let learnt = given.pool.status.as_ref().and_then(|status| status.learnt.as_ref());
             let Some(text) = learnt else { return Err(nothing_learnt(&given.pool.spec)) };
-            let learnt = from_learnt(text, WEEK, hold, SEED).map_err(|why| format!("{why}; {ELSE}"))?;
+            // What is cut out would move all that comes after it against the schedules.
+            let by_clock = !given.pool.spec.schedules.is_empty();
+            let blanks = if by_clock { Blanks::Played } else { Blanks::Cut };
+            let learnt = from_learnt(text, WEEK, hold, SEED, blanks).map_err(|why| format!("{why}; {ELSE}"))?;
             let ago = span(given.now.duration_since(learnt.until).as_secs());
             let number = many(count(&learnt.arrivals), "claim", "claims");
             let source = format!(
                 "{number} in {} until {ago} ago, as autosize has learnt them (status.learnt)",
                 lasts(learnt.length)
             );
-            Ok(Record { claims: learnt.arrivals, length: learnt.length, source, ready: learnt.ready_seconds })
+            Ok(Record {
+                claims: learnt.arrivals,
+                starts_at: Some(learnt.starts_at),
+                length: learnt.length,
+                blank: learnt.blank,
+                source,
+                ready: learnt.ready_seconds,
+            })
         }
     }
+}
+
+/// What to bear in mind of a pool with schedules.
+fn of_schedules(given: &Given, starts_at: Option<Timestamp>, blank: Micros) -> Vec<String> {
+    if given.pool.spec.schedules.is_empty() {
+        return Vec::new();
+    }
+    let assumed = starts_at.is_none().then(|| {
+        let day = STARTS_AT.strftime("%A");
+        format!(
+            "schedules go by the clock, and the trace does not say when it began: {STARTS_AT}, a {day}, is assumed; give it with \
+             --starts-at"
+        )
+    });
+    let uncounted = (blank > 0).then(|| {
+        format!(
+            "{} in which no operator counted are played without claims, because schedules go by the clock",
+            lasts(blank)
+        )
+    });
+    assumed.into_iter().chain(uncounted).collect()
 }
 
 /// What to do where the pool does not know enough.

@@ -14,7 +14,8 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use bullpen_api::{InstancePool, LABEL_POOL, PoolClaim, PoolMember};
-use bullpen_simulate::{MOST_OF_TRACE, number_within, read_bounded};
+use bullpen_simulate::{MOST_OF_TRACE, number_within, read_bounded, read_start};
+use jiff::Timestamp;
 use kube::api::ListParams;
 
 use self::known::{Given, Recorded};
@@ -36,6 +37,10 @@ pub(super) struct AdviseArgs {
     /// Claims from the saved answer of a Prometheus range query for `bullpen_claim_bind_duration_seconds_count`
     #[arg(long, value_name = "FILE")]
     prometheus: Option<PathBuf>,
+    /// When the claims of --trace begin, such as 2026-03-28T00:00:00Z: spec.schedules go by that [default: as a trace in Unix time says,
+    /// else 2026-01-01T00:00:00Z, a Thursday]
+    #[arg(long, value_name = "RFC3339", value_parser = read_start, allow_negative_numbers = true, requires = "trace")]
+    starts_at: Option<Timestamp>,
     /// How long claims hold their machines in the mean; not with --trace, which says it [default: as the claims show that are there]
     #[arg(long, value_name = "SECONDS", value_parser = positive, allow_negative_numbers = true, conflicts_with = "trace")]
     hold_seconds: Option<f64>,
@@ -85,11 +90,12 @@ pub(super) async fn execute(args: &AdviseArgs, session: &Session) -> Result<(), 
         members: members.unwrap_or_default(),
         claims: claims.unwrap_or_default(),
         recorded,
+        starts_at: args.starts_at,
         hold_seconds: args.hold_seconds,
         boot_seconds: args.boot_seconds,
         goal_percent: args.hit_rate_percent,
         hourly_price: args.hourly_price,
-        now: jiff::Timestamp::now(),
+        now: Timestamp::now(),
     };
     let known = known::known(given).map_err(|why| Failure::other(format!("pool {name}: {why}")))?;
     if known.claims.len() >= MANY {

@@ -212,7 +212,7 @@ pub(super) fn document(known: &Known, played: &Played) -> Value {
     let next = next(known, played);
     json!({
         "namespace": known.namespace, "pool": known.name,
-        "claims": known.claims.len(), "hours": known.length as f64 / HOUR as f64,
+        "claims": known.claims.len(), "startsAt": known.starts_at, "hours": known.length as f64 / HOUR as f64,
         "goalPercent": known.goal_percent,
         "bootSeconds": known.cloud.boot.mean(),
         "assumed": to_give(known),

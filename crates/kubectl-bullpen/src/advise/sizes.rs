@@ -137,6 +137,7 @@ fn setup(known: &Known, size: Size) -> Setup {
         policy: Policy::Operator,
         wait_timeout: None,
         warm_up: HOUR,
+        starts_at: known.starts_at,
         lasts: Some(known.length),
         seed: 1,
     }

@@ -33,6 +33,7 @@ fn given(pool: Value) -> Given {
         members: Vec::new(),
         claims: Vec::new(),
         recorded: Recorded::Learnt,
+        starts_at: None,
         hold_seconds: Some(300.0),
         boot_seconds: None,
         goal_percent: None,
@@ -301,6 +302,87 @@ fn a_trace_says_how_long_its_claims_hold_machines() {
     assert_eq!(known.sources.len(), 2, "{:?}", known.sources);
     assert!(known.sources[0].starts_with("300 claims in 149m, of week.csv"), "{:?}", known.sources);
     assert!(matches!(played.cheapest, Some(Size::Fixed(2..=4))), "{:?}", played.cheapest);
+}
+
+/// What a pool has learnt in six hours from midnight on with a claim every two minutes, 40 more at once at two, and perhaps an hour
+/// before it in which nobody counted.
+fn learnt_with_batch(gap: bool) -> String {
+    let mut sizer = Sizer::new(Goal {
+        hits: 0.99,
+        window: 120.0,
+        creates: None,
+        most: 10_000,
+        schedules: std::sync::Arc::default(),
+    });
+    for seconds in [85, 90, 95] {
+        sizer.ready_after(seconds * 1_000);
+    }
+    sizer.observe(BEGIN, 0);
+    for number in 1..=180 {
+        let at = number * 120_000;
+        let is_off = gap && (1_800_000..5_400_000).contains(&at);
+        if gap && at == 5_400_000 {
+            sizer.resume(BEGIN + at - 120_000);
+        }
+        if !is_off {
+            sizer.observe(BEGIN + at, if at == 2 * HOUR { 41 } else { 1 });
+        }
+    }
+    sizer.record()
+}
+
+/// From ten to two until twenty past two.
+fn batch_schedule() -> Value {
+    json!([{ "name": "batch", "cron": "50 1 * * *", "durationSeconds": 1_800, "targetSize": 45 }])
+}
+
+#[test]
+fn what_a_schedule_serves_at_the_time_when_it_was_learnt_needs_no_size_at_other_times() {
+    let cheapest = |spec: &Value| {
+        let (known, played) = advised(given(pool(spec, &json!({ "learnt": learnt_with_batch(false) }))));
+        // Times of a record are rounded to 4 s.
+        assert!((known.starts_at.as_millisecond() - BEGIN).abs() < 10_000, "{}", known.starts_at);
+        assert_eq!(report::document(&known, &played)["startsAt"], json!(known.starts_at));
+        let Some(Size::Fixed(size)) = played.cheapest else { panic!("{:?}", played.cheapest) };
+        (size, known.notes)
+    };
+    let (without, _) = cheapest(&json!({}));
+    let (with, notes) = cheapest(&json!({ "schedules": batch_schedule() }));
+    assert!(without > 30 && with < 6, "{without} and {with}");
+    assert!(!notes.iter().any(|note| note.contains("schedules")), "{notes:?}");
+}
+
+#[test]
+fn a_time_in_which_nobody_counted_does_not_move_claims_against_the_schedules_and_is_said() {
+    let known_of = |spec: &Value| known(given(pool(spec, &json!({ "learnt": learnt_with_batch(true) })))).unwrap();
+    let (with, without) = (known_of(&json!({ "schedules": batch_schedule() })), known_of(&json!({})));
+    let batch = |known: &Known| {
+        let most = known.claims.chunk_by(|one, other| one.at == other.at).max_by_key(|claims| claims.len());
+        most.map_or(0, |claims| claims[0].at / 60_000_000)
+    };
+    assert_eq!(batch(&with), 120, "minutes after midnight");
+    assert!(batch(&without) < 70, "{}", batch(&without));
+    let note = with.notes.iter().find(|note| note.contains("in which no operator counted are played without claims"));
+    assert!(note.is_some_and(|note| note.ends_with("because schedules go by the clock")), "{:?}", with.notes);
+    assert!(!without.notes.iter().any(|note| note.contains("schedules")), "{:?}", without.notes);
+}
+
+#[test]
+fn a_trace_that_does_not_say_when_it_began_is_assumed_to_begin_with_the_year_where_schedules_ask_for_it() {
+    let lines: Vec<String> = (0..300).map(|number| format!("{},60000", number * 30_000)).collect();
+    let text = format!("arrival_ms,duration_ms\n{}\n", lines.join("\n"));
+    let known_of = |spec: &Value, starts_at: Option<&str>| {
+        let recorded = Recorded::Trace { file: "week.csv".to_owned(), text: text.clone() };
+        let starts_at = starts_at.map(|at| at.parse().unwrap());
+        known(Given { recorded, starts_at, boot_seconds: Some(60.0), ..given(pool(spec, &json!({}))) }).unwrap()
+    };
+    let note = "schedules go by the clock, and the trace does not say when it began: 2026-01-01T00:00:00Z, a Thursday, is assumed; \
+                give it with --starts-at";
+    let with = json!({ "schedules": batch_schedule() });
+    assert!(known_of(&with, None).notes.iter().any(|said| said == note), "{:?}", known_of(&with, None).notes);
+    let told = known_of(&with, Some("2026-03-28T00:00:00Z"));
+    assert!(!told.notes.iter().any(|said| said == note) && told.starts_at.to_string() == "2026-03-28T00:00:00Z");
+    assert!(!known_of(&json!({}), None).notes.iter().any(|said| said == note));
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 //! What both benchmarks play: a pool with one launch config, at the default cloud.
 
 use bullpen_api::{InstancePoolSpec, LaunchConfig};
-use bullpen_simulate::{CloudModel, HOUR, Policy, Setup};
+use bullpen_simulate::{CloudModel, HOUR, Policy, STARTS_AT, Setup};
 use serde_json::{Value, json};
 
 /// The pool with this spec, whose launch config is named `lc`.
@@ -20,6 +20,7 @@ pub fn setup(spec: Value, policy: Policy) -> Setup {
         policy,
         wait_timeout: None,
         warm_up: HOUR,
+        starts_at: STARTS_AT,
         lasts: None,
         seed: 1,
     }

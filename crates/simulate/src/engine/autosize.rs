@@ -1,14 +1,11 @@
 //! The size that the operator would find, from the claims that came so far.
 
-use std::sync::Arc;
-
 use bullpen_api::InstancePoolSpec;
 use bullpen_plan::CreateRate;
 use bullpen_plan::pool::autosize::follow::{followed, goal};
-use bullpen_plan::pool::autosize::forecaster::Goal;
 use bullpen_plan::pool::autosize::sizer::Sizer;
 
-use crate::time::{MILLISECOND, Micros, timestamp};
+use crate::time::{Clock, MILLISECOND, Micros};
 
 /// What the operator learns of the pool while the trace is played, if it does.
 #[derive(Debug, Default)]
@@ -19,9 +16,7 @@ pub struct Autosizer {
 
 impl Autosizer {
     pub fn new(pool: &InstancePoolSpec, creates: Option<CreateRate>) -> Self {
-        // Schedules are not played, so nothing is served by them.
-        let goal = goal(pool, creates).map(|goal| Goal { schedules: Arc::default(), ..goal });
-        Self { sizer: goal.map(Sizer::new), ..Self::default() }
+        Self { sizer: goal(pool, creates).map(Sizer::new), ..Self::default() }
     }
 
     /// A claim comes.
@@ -37,9 +32,14 @@ impl Autosizer {
     }
 
     /// The size that the pool follows now, and when to look again.
-    pub fn look(&mut self, pool: &InstancePoolSpec, supply: i32, now: Micros) -> Option<(Option<i32>, Micros)> {
+    pub fn look(
+        &mut self,
+        pool: &InstancePoolSpec,
+        supply: i32,
+        (now, clock): (Micros, Clock),
+    ) -> Option<(Option<i32>, Micros)> {
         let sizer = self.sizer.as_mut()?;
-        sizer.observe(timestamp(now).as_millisecond(), std::mem::take(&mut self.claims));
+        sizer.observe(clock.timestamp(now).as_millisecond(), std::mem::take(&mut self.claims));
         if sizer.is_to_learn(&sizer.goal().clone()) {
             sizer.learn_with_measured_lead();
         }

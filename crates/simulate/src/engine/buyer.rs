@@ -13,7 +13,6 @@ use bullpen_plan::pool::view::Standing;
 use jiff::{SignedDuration, Timestamp};
 
 use super::members::Members;
-use crate::time::{Micros, timestamp};
 
 /// One launch config, with what its members proved.
 #[derive(Debug)]
@@ -50,7 +49,7 @@ impl Buyer {
         name: &str,
         usable: Vec<UsableLaunchConfig>,
         all: &[LaunchConfig],
-        now: Micros,
+        now: Timestamp,
     ) -> Self {
         let config = |usable: UsableLaunchConfig| {
             let spec = all.iter().find(|config| config.metadata.name.as_deref() == Some(&usable.name));
@@ -63,7 +62,7 @@ impl Buyer {
                 market: spec.map(|config| config.spec.market).unwrap_or_default(),
             };
             let (seed, trial) = (format!("{name}/{}", usable.name), Trial::begin(&usable.template_hash, None));
-            Config { usable, place, seed, trial, rate: SuccessRate::begin(None, timestamp(now)), news: Vec::new() }
+            Config { usable, place, seed, trial, rate: SuccessRate::begin(None, now), news: Vec::new() }
         };
         Self {
             configs: usable.into_iter().map(config).collect(),
@@ -75,8 +74,7 @@ impl Buyer {
     }
 
     /// One pass: what to buy, what to give up, and when to look again.
-    pub fn pass(&mut self, members: &mut Members, now: Micros) -> Replenishment {
-        let now = timestamp(now);
+    pub fn pass(&mut self, members: &mut Members, now: Timestamp) -> Replenishment {
         members.view.launch_configs.clear();
         for (config, of_config) in self.configs.iter_mut().zip(&members.configs) {
             let rules = Rules { threshold: self.threshold, cooldown: self.cooldown, seed: &config.seed };
@@ -119,8 +117,8 @@ impl Buyer {
     }
 
     /// Whether the create of this member may begin. It may become the one that tries for the others.
-    pub fn begin(&mut self, config: usize, uid: &str, now: Micros) -> Gate {
-        self.refusals.begin(&self.configs[config].place, uid, timestamp(now))
+    pub fn begin(&mut self, config: usize, uid: &str, now: Timestamp) -> Gate {
+        self.refusals.begin(&self.configs[config].place, uid, now)
     }
 
     /// The create of this member was accepted.
@@ -129,31 +127,31 @@ impl Buyer {
     }
 
     /// The create of this member, which began at `began`, was refused.
-    pub fn refused(&mut self, config: usize, uid: &str, error: &ProviderError, (began, now): (Micros, Micros)) {
+    pub fn refused(&mut self, config: usize, uid: &str, error: &ProviderError, (began, now): (Timestamp, Timestamp)) {
         let Config { place, rate, .. } = &mut self.configs[config];
-        let changed = self.refusals.refused(place, error, timestamp(began), timestamp(now));
+        let changed = self.refusals.refused(place, error, began, now);
         if error.lowers_weight(changed && !self.refusals.is_brief(place)) {
-            rate.failed(timestamp(now));
+            rate.failed(now);
         }
         self.refusals.ended(place, uid, false);
     }
 
     /// A member became ready.
-    pub fn ready(&mut self, config: usize, now: Micros) {
-        self.configs[config].news.push(News::Ready(timestamp(now)));
-        self.configs[config].rate.succeeded(timestamp(now));
+    pub fn ready(&mut self, config: usize, now: Timestamp) {
+        self.configs[config].news.push(News::Ready(now));
+        self.configs[config].rate.succeeded(now);
     }
 
     /// A member failed before it was ready.
-    pub fn failed(&mut self, config: usize, uid: &str, class: &str, now: Micros) {
-        let error = RecordedError { class: class.to_owned(), message: String::new(), time: micro_time(timestamp(now)) };
+    pub fn failed(&mut self, config: usize, uid: &str, class: &str, now: Timestamp) {
+        let error = RecordedError { class: class.to_owned(), message: String::new(), time: micro_time(now) };
         self.configs[config].news.push(News::Failed(uid.to_owned(), error));
-        self.configs[config].rate.failed(timestamp(now));
+        self.configs[config].rate.failed(now);
     }
 
     /// A machine is gone.
-    pub fn machine_ended(&mut self, now: Micros) {
-        self.refusals.machine_ended(timestamp(now));
+    pub fn machine_ended(&mut self, now: Timestamp) {
+        self.refusals.machine_ended(now);
     }
 }
 

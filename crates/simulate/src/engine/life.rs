@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::members::{Activity, Member};
 use super::timeline::Event;
 use super::{Policy, World};
-use crate::time::{Micros, SECOND, micros, timestamp};
+use crate::time::{Micros, SECOND};
 
 /// After this time a member whose create may not begin yet asks again.
 const ASK_AGAIN: Micros = SECOND;
@@ -46,7 +46,7 @@ impl World<'_> {
                     self.queue.gone();
                 }
                 self.members.stand(member, None);
-                self.buyer.machine_ended(self.now);
+                self.buyer.machine_ended(self.timestamp());
                 self.changed = true;
             }
             Event::Released(claim) => self.released(claim),
@@ -91,7 +91,7 @@ impl World<'_> {
         let gate = if !create_may_begin(pool.state, false, pool.max_size, others) {
             Gate::Wait
         } else if operator {
-            self.buyer.begin(member.config, &member.uid, self.now)
+            self.buyer.begin(member.config, &member.uid, self.timestamp())
         } else {
             Gate::Open
         };
@@ -102,7 +102,10 @@ impl World<'_> {
                 self.timeline.add(self.now + self.setup.cloud.call, Event::Answered(number));
             }
             Gate::Wait => self.timeline.add(self.now + ASK_AGAIN, Event::Create(number)),
-            Gate::Closed(until) => self.timeline.add(micros(until).max(self.now + ASK_AGAIN), Event::Create(number)),
+            Gate::Closed(until) => {
+                let at = self.clock.micros(until).max(self.now + ASK_AGAIN);
+                self.timeline.add(at, Event::Create(number));
+            }
         }
     }
 
@@ -116,7 +119,7 @@ impl World<'_> {
             Ok(bought) => bought,
             Err(error) => {
                 self.machines.refused += 1;
-                self.buyer.refused(config, &uid, &error, (began, now));
+                self.buyer.refused(config, &uid, &error, (self.clock.timestamp(began), self.timestamp()));
                 let ends = self.members.all[number].standing == Some(Standing::Terminating);
                 // It never had a machine, so it is gone as soon as it is deleted.
                 self.members.stand(number, if ends { None } else { Some(Standing::Errored) });
@@ -156,7 +159,7 @@ impl World<'_> {
             self.timeline.add(self.now + self.setup.cloud.write, Event::Ready(number));
             return;
         }
-        match next_step(&self.lifecycle(member), timestamp(self.now)) {
+        match next_step(&self.lifecycle(member), self.timestamp()) {
             Step::RecordReady => self.timeline.add(self.now + self.setup.cloud.write, Event::Ready(number)),
             Step::RecordErrored(failure) => self.fail(number, failure),
             _ => self.look_later(number),
@@ -167,7 +170,7 @@ impl World<'_> {
         self.machines.failed += 1;
         let (config, uid) = (self.members.all[number].config, self.members.all[number].uid.clone());
         if FAILURES.contains(&failure.class()) {
-            self.buyer.failed(config, &uid, failure.class().as_str(), self.now);
+            self.buyer.failed(config, &uid, failure.class().as_str(), self.timestamp());
         }
         self.came_back(number, Some(failure.class()));
         self.members.bill(number, Some(Activity::Ending));
@@ -181,7 +184,7 @@ impl World<'_> {
             return;
         }
         self.autosizer.ready(self.now - member.bills_since.unwrap_or(member.created));
-        self.buyer.ready(member.config, self.now);
+        self.buyer.ready(member.config, self.timestamp());
         self.came_back(number, None);
         self.members.set_ready(number, Some(self.now));
         self.members.bill(number, Some(Activity::Idle));
@@ -257,9 +260,9 @@ impl World<'_> {
 
     /// A member whose machine boots, as the operator sees it.
     fn lifecycle(&self, member: &Member) -> LifecycleView {
-        let (now, readiness) = (timestamp(self.now), &self.setup.pool.readiness);
+        let (now, readiness) = (self.timestamp(), &self.setup.pool.readiness);
         let machine = match member.runs.filter(|runs| *runs <= self.now) {
-            Some(runs) => Machine::Running { at: now, since: timestamp(runs), ready: true },
+            Some(runs) => Machine::Running { at: now, since: self.clock.timestamp(runs), ready: true },
             None => Machine::Booting { at: now },
         };
         LifecycleView {
@@ -272,7 +275,7 @@ impl World<'_> {
             written_at: None,
             other_account: false,
             machine,
-            warming_started_at: Some(timestamp(member.warming)),
+            warming_started_at: Some(self.clock.timestamp(member.warming)),
             launch_timeout: SignedDuration::from_secs(i64::from(readiness.launch_timeout_seconds)),
             warming_timeout: SignedDuration::from_secs(i64::from(readiness.warming_timeout_seconds)),
             create_grace: SignedDuration::ZERO,

@@ -7,7 +7,7 @@ use bullpen_plan::pool::view::Standing;
 use super::World;
 use super::setup::Policy;
 use super::timeline::Event;
-use crate::time::{Micros, SECOND, timestamp};
+use crate::time::{Micros, SECOND};
 use crate::trace::Arrival;
 
 impl World<'_> {
@@ -46,7 +46,7 @@ impl World<'_> {
             })
             .collect();
         let count = i32::try_from(missing.min(room).max(0)).unwrap_or(0);
-        for name in place(&candidates, count, 0, timestamp(self.now)).launch_configs {
+        for name in place(&candidates, count, 0, self.timestamp()).launch_configs {
             if let Some(config) = self.buyer.number(&name) {
                 self.buy(config);
             }
@@ -56,7 +56,7 @@ impl World<'_> {
     /// Ends members that failed or are past their age.
     fn begin_run(&mut self, every: Micros) {
         self.timeline.add(self.now + every, Event::Tick);
-        let (now, view) = (timestamp(self.now), &self.members.view);
+        let (now, view) = (self.timestamp(), &self.members.view);
         let ends = |standing: Standing, expired: bool| {
             standing == Standing::Errored || (standing == Standing::Ready && expired)
         };

@@ -7,7 +7,7 @@ use bullpen_plan::pool::standby::Power;
 use bullpen_plan::pool::view::{CountedMember, PoolView, Standing};
 use jiff::SignedDuration;
 
-use crate::time::{Micros, timestamp};
+use crate::time::{Clock, Micros};
 
 /// What a machine does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,19 +75,19 @@ pub struct Member {
 }
 
 impl Member {
-    fn counted(&self, of: &OfConfig, standing: Standing) -> CountedMember {
+    fn counted(&self, of: &OfConfig, standing: Standing, clock: Clock) -> CountedMember {
         CountedMember {
             uid: self.uid.clone(),
             standing,
             launch_config: of.name.clone(),
-            created: timestamp(self.created),
-            launched: self.bills_since.map(timestamp),
-            ready_since: self.ready.map(timestamp),
+            created: clock.timestamp(self.created),
+            launched: self.bills_since.map(|at| clock.timestamp(at)),
+            ready_since: self.ready.map(|at| clock.timestamp(at)),
             outdated: false,
             hold: false,
-            unanswered_since: self.calls.map(timestamp),
+            unanswered_since: self.calls.map(|at| clock.timestamp(at)),
             billing: of.billing.zip(self.bills_since).map(|(unit, launched)| Billing {
-                launched: timestamp(launched),
+                launched: clock.timestamp(launched),
                 unit: SignedDuration::from_micros(unit),
             }),
             launch_config_ends: false,
@@ -131,18 +131,19 @@ pub struct Members {
     pub ready: BTreeSet<(Micros, usize)>,
     pub configs: Vec<OfConfig>,
     pub gauges: Gauges,
+    clock: Clock,
 }
 
 impl Members {
     /// A pool without members.
-    pub fn new(view: PoolView, configs: impl Iterator<Item = (String, Option<Micros>)>) -> Self {
+    pub fn new(view: PoolView, configs: impl Iterator<Item = (String, Option<Micros>)>, clock: Clock) -> Self {
         let config = |(name, billing): (String, Option<Micros>)| {
             let can_stop = view.standby.launch_configs.contains(&name);
             OfConfig { name, billing, can_stop, ..OfConfig::default() }
         };
         let configs: Vec<_> = configs.map(config).collect();
         let gauges = Gauges { by_activity: [0; ACTIVITIES], by_config: vec![0; configs.len()] };
-        Self { all: Vec::new(), view, listed: Vec::new(), ready: BTreeSet::new(), configs, gauges }
+        Self { all: Vec::new(), view, listed: Vec::new(), ready: BTreeSet::new(), configs, gauges, clock }
     }
 
     /// A new member of this launch config.
@@ -209,7 +210,7 @@ impl Members {
         match standing {
             None | Some(Standing::Claimed) => self.unlist(number),
             Some(standing) => {
-                let counted = member.counted(of_config, standing);
+                let counted = member.counted(of_config, standing, self.clock);
                 if let Some(place) = self.view.members.get_mut(member.place) {
                     *place = counted;
                 } else {

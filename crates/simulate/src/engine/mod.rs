@@ -11,8 +11,10 @@ mod setup;
 mod standby;
 mod timeline;
 
+use bullpen_plan::pool::schedule::LastScheduled;
 use bullpen_plan::pool::standby::Failures;
 use bullpen_plan::pool::view::Standing;
+use jiff::Timestamp;
 
 use self::autosize::Autosizer;
 use self::buyer::Buyer;
@@ -23,7 +25,7 @@ pub use self::setup::{Policy, Setup};
 use self::timeline::{Event, Timeline};
 use crate::cloud::Cloud;
 use crate::outcome::{Claims, Machines, Outcome, Waits};
-use crate::time::{Micros, SECOND, micros};
+use crate::time::{Clock, Micros, SECOND};
 use crate::trace::Arrival;
 
 /// A pool gets a pass this often even if nothing changed, as from the operator.
@@ -38,12 +40,14 @@ struct World<'a> {
     setup: &'a Setup,
     trace: &'a [Arrival],
     now: Micros,
+    clock: Clock,
     timeline: Timeline,
     members: Members,
     cloud: Cloud,
     queue: Queue,
     buyer: Buyer,
     autosizer: Autosizer,
+    schedules: LastScheduled,
     /// Machines that could not be started for the standby tier.
     standby_failures: Failures,
     meter: Meter,
@@ -65,25 +69,29 @@ struct World<'a> {
 /// return them. `progress` is called now and then with how many claims have come.
 ///
 /// # Errors
-/// Why the pool may not buy by one of its launch configs.
+/// What in the pool cannot be played, or that no trace may begin when this one does.
 pub fn run(setup: &Setup, trace: &[Arrival], mut progress: impl FnMut(usize)) -> Result<Outcome, String> {
     let usable = setup.usable()?;
+    let clock = Clock::new(setup.starts_at).map_err(|why| format!("the start of the trace {why}"))?;
     let end = trace.last().map_or(0, |arrival| arrival.at).max(setup.lasts.unwrap_or(0));
     let begin = -setup.warm_up;
     let mut world = World {
         setup,
         trace,
         now: begin,
+        clock,
         timeline: Timeline::default(),
         members: Members::new(
             setup.view(),
             usable.iter().map(|config| (config.name.clone(), setup.billing(&config.name))),
+            clock,
         ),
         cloud: Cloud::new(setup.cloud, setup.seed),
-        queue: Queue::new(&setup.pool, setup.wait_timeout),
+        queue: Queue::new(&setup.pool, setup.wait_timeout, clock),
         meter: Meter::new(begin, end, usable.len()),
-        buyer: Buyer::new(&setup.pool, &setup.name, usable, &setup.launch_configs, begin),
+        buyer: Buyer::new(&setup.pool, &setup.name, usable, &setup.launch_configs, clock.timestamp(begin)),
         autosizer: Autosizer::new(&setup.pool, setup.cloud.creates),
+        schedules: LastScheduled::default(),
         standby_failures: Failures::default(),
         fresh: Vec::new(),
         member_of: vec![None; trace.len()],
@@ -154,6 +162,11 @@ impl World<'_> {
         }
     }
 
+    /// Now, as the plans know it.
+    fn timestamp(&self) -> Timestamp {
+        self.clock.timestamp(self.now)
+    }
+
     fn in_use(&self) -> bullpen_plan::claim::queue::InUse {
         self.queue.in_use(self.members.view.wanted_size(), self.setup.pool.max_size, self.members.total())
     }
@@ -187,12 +200,14 @@ impl World<'_> {
 
     /// A pass of the operator over the pool.
     fn pass(&mut self) {
+        let (pool, now) = (&self.setup.pool, self.timestamp());
+        self.members.view.scheduled = self.schedules.at(pool, None, now);
         self.members.view.waiting = self.queue.demand(self.in_use());
         let coming: i64 = self.members.configs.iter().map(|config| config.in_flight).sum();
         let supply = (self.members.ready.len() as i64 + coming) as i32;
-        let looked = self.autosizer.look(&self.setup.pool, supply, self.now);
+        let looked = self.autosizer.look(pool, supply, (self.now, self.clock));
         self.members.view.autosized = looked.and_then(|(size, _)| size);
-        let plan = self.buyer.pass(&mut self.members, self.now);
+        let plan = self.buyer.pass(&mut self.members, now);
         for uid in &plan.starts {
             if let Some(member) = self.members.find(uid) {
                 self.start(member);
@@ -213,7 +228,7 @@ impl World<'_> {
                 self.buy(config);
             }
         }
-        let again = plan.look_again_at.map_or(Micros::MAX, micros).max(self.now + SOONEST);
+        let again = plan.look_again_at.map_or(Micros::MAX, |at| self.clock.micros(at)).max(self.now + SOONEST);
         let again = looked.map_or(again, |(_, at)| again.min(at));
         self.wake = Some(again.min(self.now + RESYNC));
     }

@@ -10,7 +10,7 @@ use bullpen_plan::claim::queue::{
 };
 use jiff::SignedDuration;
 
-use crate::time::{Micros, micros, timestamp};
+use crate::time::{Clock, Micros};
 use crate::trace::Arrival;
 
 /// The claims that wait, in their order. All of them are of the pool's own namespace and of priority 0.
@@ -26,10 +26,11 @@ pub struct Queue {
     serves: bool,
     /// Members that claims have, and those of ended claims whose machines are not gone.
     in_use: InUse,
+    clock: Clock,
 }
 
 impl Queue {
-    pub fn new(pool: &InstancePoolSpec, wait_timeout: Option<Micros>) -> Self {
+    pub fn new(pool: &InstancePoolSpec, wait_timeout: Option<Micros>, clock: Clock) -> Self {
         Self {
             turns: BTreeMap::new(),
             priorities: BTreeMap::new(),
@@ -39,12 +40,13 @@ impl Queue {
             per_namespace: pool.claims.per_namespace,
             serves: pool.state == PoolState::Active,
             in_use: InUse::default(),
+            clock,
         }
     }
 
     /// A claim comes.
     pub fn arrive(&mut self, number: usize, arrival: &Arrival) {
-        let turn = Turn::new(format!("c{number}"), timestamp(arrival.at), number as u64, 0);
+        let turn = Turn::new(format!("c{number}"), self.clock.timestamp(arrival.at), number as u64, 0);
         *self.priorities.entry(turn.priority()).or_default() += 1;
         self.turns.insert(turn.clone(), number);
         self.waiting.insert(number, turn);
@@ -71,7 +73,7 @@ impl Queue {
         if !self.serves || ready.is_empty() || self.turns.is_empty() {
             return Vec::new();
         }
-        let mut order = Order::new(self.per_namespace, timestamp(now));
+        let mut order = Order::new(self.per_namespace, self.clock.timestamp(now));
         order.add(in_use, Cow::Borrowed(&self.priorities), self.turns.iter());
         let offers = ready.iter().map(|(_, member)| Offer::Free(*member));
         let paired = pair(&mut order, offers, |_| false);
@@ -104,7 +106,7 @@ impl Queue {
         if !self.waiting.contains_key(&number) || (self.when_empty == WhenEmpty::Wait && self.wait_timeout.is_none()) {
             return (false, None);
         }
-        let created = timestamp(arrival.at);
+        let created = self.clock.timestamp(arrival.at);
         let claim = Unserved {
             uid: format!("c{number}"),
             created,
@@ -115,12 +117,12 @@ impl Queue {
         };
         let refusal = UnservedReason { reason: Reason::NoReadyMembers, message: String::new() };
         let notice = Notice::without_place(refusal.clone());
-        let judgement = judge(&claim, &refusal, &notice, &WaitingUpdates::default(), timestamp(now));
+        let judgement = judge(&claim, &refusal, &notice, &WaitingUpdates::default(), self.clock.timestamp(now));
         if matches!(judgement.verdict, Some(UnservedStatus::Failed(_))) {
             self.leave(number);
             return (true, None);
         }
-        (false, judgement.look_again_at.map(micros))
+        (false, judgement.look_again_at.map(|at| self.clock.micros(at)))
     }
 
     fn leave(&mut self, number: usize) {

@@ -2,16 +2,16 @@
 
 use bullpen_api::{FINALIZER_LAUNCH_CONFIG, InstancePoolSpec, LaunchConfig};
 use bullpen_plan::member::user_data::UserData;
-use bullpen_plan::pool::schedule::Scheduled;
+use bullpen_plan::pool::schedule::{Scheduled, scheduled};
 use bullpen_plan::pool::standby::StandbyTier;
 use bullpen_plan::pool::template::{UsableLaunchConfig, resolve};
 use bullpen_plan::pool::view::PoolView;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::cloud::CloudModel;
 use crate::time::{Micros, SECOND};
 
-/// Who decides how many machines are bought, and when.
+/// Who decides how many machines are bought, and when. Only the operator's plan knows `spec.schedules` and `spec.autosize`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// The operator's plan, whenever something changed.
@@ -51,6 +51,8 @@ pub struct Setup {
     pub wait_timeout: Option<Micros>,
     /// How long the pool is there before the trace begins.
     pub warm_up: Micros,
+    /// When the trace begins: by this clock go `spec.schedules`.
+    pub starts_at: Timestamp,
     /// How long the trace lasts, if that is longer than until its last claim.
     pub lasts: Option<Micros>,
     /// What draws of the cloud begin with.
@@ -58,19 +60,21 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The launch configs of the pool, as the operator finds them. The operator would go on with the others if it could not buy by
-    /// one; here that is an error, because a size that was found without it would be of another pool.
+    /// The launch configs of the pool, as the operator finds them. The operator would go on with the others if it could not use
+    /// one of its launch configs or schedules; here that is an error, because a size that was found without it would be of
+    /// another pool.
     ///
     /// # Errors
-    /// Why it may not buy by one of them.
+    /// Why it may not buy by one of its launch configs, or what is wrong with its schedules.
     pub fn usable(&self) -> Result<Vec<UsableLaunchConfig>, String> {
         let taken_in: Vec<LaunchConfig> = self.launch_configs.iter().cloned().map(taken_in).collect();
         let find = |name: &str| taken_in.iter().find(|config| config.metadata.name.as_deref() == Some(name));
         let (usable, problems) = resolve(&self.pool, &UserData::Known(None), find, FINALIZER_LAUNCH_CONFIG);
-        match problems.first() {
-            Some(problem) => Err(format!("spec.launchConfigs: {}", problem.message())),
-            None => Ok(usable),
+        if let Some(problem) = problems.first() {
+            return Err(format!("spec.launchConfigs: {}", problem.message()));
         }
+        let problems = scheduled(&self.pool.schedules, self.pool.target_size, self.starts_at).problems;
+        if problems.is_empty() { Ok(usable) } else { Err(problems.join("\n")) }
     }
 
     /// In which units the machines of the launch config of this name are billed, if in any.
@@ -99,7 +103,7 @@ impl Setup {
             target_size: self.pool.target_size,
             autosized: None,
             scale_down_delay: SignedDuration::from_secs(self.pool.scale_down_delay_seconds.into()),
-            // A trace has no calendar.
+            // Each pass reads them.
             scheduled: Scheduled::default(),
             max_size: self.pool.max_size,
             min_size: self.pool.min_size,

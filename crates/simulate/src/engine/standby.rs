@@ -9,7 +9,6 @@ use jiff::{SignedDuration, Timestamp};
 use super::World;
 use super::members::Activity;
 use super::timeline::Event;
-use crate::time::timestamp;
 
 impl World<'_> {
     /// The plan stops a ready member, which no claim gets from now on.
@@ -41,7 +40,7 @@ impl World<'_> {
     pub(super) fn rests(&mut self, number: usize) {
         if self.members.all[number].standing == Some(Standing::Stopping) {
             self.members.stand(number, Some(Standing::Standby));
-            self.standby_proves(number, Proof::Stopped(timestamp(self.now)));
+            self.standby_proves(number, Proof::Stopped(self.timestamp()));
             self.changed = true;
         }
     }
@@ -49,7 +48,7 @@ impl World<'_> {
     /// What a member that came back from standby, or did not, proves.
     pub(super) fn came_back(&mut self, number: usize, failure: Option<ErrorClass>) {
         if self.members.all[number].started {
-            let time = timestamp(self.now);
+            let time = self.timestamp();
             let proof = failure.map_or(Some(Proof::Back(time)), |class| proof_of_failure(&error(class, time)));
             if let Some(proof) = proof {
                 self.standby_proves(number, proof);
@@ -111,7 +110,7 @@ impl World<'_> {
             Err(error) => {
                 self.machines.refused += 1;
                 let (config, uid) = (self.members.all[number].config, self.members.all[number].uid.clone());
-                self.buyer.refused(config, &uid, &error, (self.now, self.now));
+                self.buyer.refused(config, &uid, &error, (self.timestamp(), self.timestamp()));
                 self.came_back(number, Some(ErrorClass::StartFailed));
                 self.members.stand(number, Some(Standing::Errored));
                 self.changed = true;

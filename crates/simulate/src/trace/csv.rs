@@ -1,6 +1,8 @@
 //! Reads a CSV file of claims.
 
-use super::{Arrival, TraceError, in_order};
+use jiff::Timestamp;
+
+use super::{Arrival, Trace, TraceError, in_order};
 use crate::time::{MILLISECOND, Micros};
 
 /// The columns that a trace must have.
@@ -12,11 +14,11 @@ const UNIX_TIME: Micros = 315_532_800_000 * MILLISECOND;
 
 /// Reads claims from CSV: a header that names the columns `arrival_ms` and `duration_ms`, and a line for each claim, in any
 /// order. Further columns are not looked at. `arrival_ms` counts from the beginning of the trace, or from 1970 (Unix time): then the
-/// trace begins with its first claim.
+/// trace begins with its first claim, at that time.
 ///
 /// # Errors
 /// The line and column that cannot be read, and what is expected there.
-pub fn from_csv(text: &str) -> Result<Vec<Arrival>, TraceError> {
+pub fn from_csv(text: &str) -> Result<Trace, TraceError> {
     let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
     let header = lines.next().map_or("", |(_, line)| line);
     let names: Vec<&str> = header.split(',').map(str::trim).collect();
@@ -43,12 +45,13 @@ pub fn from_csv(text: &str) -> Result<Vec<Arrival>, TraceError> {
     });
     let mut arrivals = in_order(arrivals.collect::<Result<_, TraceError>>()?)?;
     let first = arrivals.first().map_or(0, |arrival| arrival.at);
-    if first >= UNIX_TIME {
-        for arrival in &mut arrivals {
-            arrival.at -= first;
-        }
+    if first < UNIX_TIME {
+        return Ok(Trace { arrivals, starts_at: None });
     }
-    Ok(arrivals)
+    for arrival in &mut arrivals {
+        arrival.at -= first;
+    }
+    Ok(Trace { arrivals, starts_at: Timestamp::from_microsecond(first).ok() })
 }
 
 fn time(field: Option<&str>, column: &str, line: usize) -> Result<Micros, TraceError> {
@@ -68,16 +71,22 @@ mod tests {
     #[test]
     fn claims_are_read_in_their_order_wherever_the_columns_stand() {
         let read = from_csv("name,duration_ms,arrival_ms\r\nb, 20 ,7\r\n\r\na,10,3\n").unwrap();
-        let times: Vec<_> = read.iter().map(|arrival| (arrival.at, arrival.holds)).collect();
+        assert_eq!(read.starts_at, None);
+        let times: Vec<_> = read.arrivals.iter().map(|arrival| (arrival.at, arrival.holds)).collect();
         assert_eq!(times, [(3_000, 10_000), (7_000, 20_000)]);
     }
 
     #[test]
     fn a_trace_in_unix_time_begins_with_its_first_claim() {
-        let at = |text: &str| from_csv(text).unwrap().iter().map(|arrival| arrival.at).collect::<Vec<_>>();
-        assert_eq!(at("arrival_ms,duration_ms\n1767225600500,1\n1767225600000,1\n"), [0, 500_000]);
+        let read = |text: &str| {
+            let trace = from_csv(text).unwrap();
+            let at: Vec<_> = trace.arrivals.iter().map(|arrival| arrival.at).collect();
+            (at, trace.starts_at.map(|at| at.to_string()))
+        };
+        let of_2026 = read("arrival_ms,duration_ms\n1767225600500,1\n1767225600000,1\n");
+        assert_eq!(of_2026, (vec![0, 500_000], Some("2026-01-01T00:00:00Z".to_owned())));
         // Of a trace that counts from its beginning, the time before the first claim is a part.
-        assert_eq!(at("arrival_ms,duration_ms\n86400000,1\n"), [86_400_000_000]);
+        assert_eq!(read("arrival_ms,duration_ms\n86400000,1\n"), (vec![86_400_000_000], None));
     }
 
     #[test]

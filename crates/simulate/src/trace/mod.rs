@@ -5,11 +5,12 @@ mod generate;
 mod learnt;
 mod prometheus;
 
+use jiff::Timestamp;
 use thiserror::Error;
 
 pub use self::csv::from_csv;
 pub use self::generate::{Bursts, bursts, poisson};
-pub use self::learnt::{Learnt, from_learnt};
+pub use self::learnt::{Blanks, Learnt, from_learnt};
 pub use self::prometheus::from_prometheus;
 use crate::time::{Micros, SECOND};
 
@@ -23,6 +24,15 @@ pub struct Arrival {
     pub at: Micros,
     /// How long it keeps its machine.
     pub holds: Micros,
+}
+
+/// Recorded or drawn claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// In the order in which they come.
+    pub arrivals: Vec<Arrival>,
+    /// When the trace begins, if its record says it.
+    pub starts_at: Option<Timestamp>,
 }
 
 /// Why a trace cannot be read: what is wrong, where, and what is expected.

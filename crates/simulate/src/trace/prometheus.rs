@@ -1,10 +1,12 @@
 //! Reads the saved answer of a Prometheus range query for a counter of claims.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::generate::hold;
-use super::{Arrival, MOST_CLAIMS, TraceError, csv, in_order};
+use super::{Arrival, MOST_CLAIMS, Trace, TraceError, csv, in_order};
 use crate::draw::{Draw, Stream, seconds};
+use crate::time::start;
 
 /// The longest time between samples, in seconds: 100 years, as in a CSV file.
 const LONGEST: f64 = (csv::MOST / 1_000) as f64;
@@ -32,11 +34,12 @@ struct Series {
 /// Reads claims from the answer of `/api/v1/query_range` for a counter, such as
 /// `bullpen_claim_bind_duration_seconds_count{pool="ci"}`. By how much it grew from one sample to the next is the number of
 /// claims of that time, which are spread over it by the seed; a counter that fell began again. How long each holds its
-/// machine is not in it, and is drawn from the exponential distribution with this mean in seconds.
+/// machine is not in it, and is drawn from the exponential distribution with this mean in seconds. The trace begins with the first
+/// sample.
 ///
 /// # Errors
 /// What in the answer is not as expected.
-pub fn from_prometheus(text: &str, mean_hold: f64, seed: u64) -> Result<Vec<Arrival>, TraceError> {
+pub fn from_prometheus(text: &str, mean_hold: f64, seed: u64) -> Result<Trace, TraceError> {
     let answer: Answer = serde_json::from_str(text)
         .map_err(|error| TraceError::new(format!("is no answer of Prometheus' query_range: {error}")))?;
     let Some(data) = answer.data.filter(|_| answer.status == "success") else {
@@ -80,7 +83,19 @@ pub fn from_prometheus(text: &str, mean_hold: f64, seed: u64) -> Result<Vec<Arri
             before = Some((*at, value));
         }
     }
-    in_order(arrivals)
+    let arrivals = in_order(arrivals)?;
+    Ok(Trace { arrivals, starts_at: Some(starts_at(beginning)?) })
+}
+
+/// The moment of the first sample, which has so many seconds since 1970.
+fn starts_at(beginning: f64) -> Result<Timestamp, TraceError> {
+    // Numbers that are too large become the largest, which is no timestamp either.
+    let at = Timestamp::from_millisecond((beginning * 1_000.0).round() as i64).ok();
+    at.and_then(|at| start(at).ok()).ok_or_else(|| {
+        TraceError::new(format!(
+            "data.result: begins at {beginning}, which is no time from 1970 to 2900: times are in seconds since 1970"
+        ))
+    })
 }
 
 #[cfg(test)]
@@ -97,7 +112,8 @@ mod tests {
     #[test]
     fn what_a_counter_grew_by_are_the_claims_of_that_time_also_when_it_began_again() {
         let text = answer(r#"[[1000,"5"],[1060,"8"],[1120,"8"],[1180,"2"]]"#);
-        let claims = from_prometheus(&text, 30.0, 1).unwrap();
+        let Trace { arrivals: claims, starts_at } = from_prometheus(&text, 30.0, 1).unwrap();
+        assert_eq!(starts_at.unwrap().to_string(), "1970-01-01T00:16:40Z");
         let in_time = |from: i64, to: i64| {
             claims.iter().filter(|claim| (from * SECOND..=to * SECOND).contains(&claim.at)).count()
         };
@@ -116,6 +132,8 @@ mod tests {
                 answer(r#"[[1,"4"],[1e12,"5"]]"#),
                 "data.result[0]: the value at 1000000000000 is more than 100 years after",
             ),
+            (answer(r#"[[1e12,"4"],[1e12,"5"]]"#), "data.result: begins at 1000000000000, which is no time from 1970"),
+            (answer(r#"[[-1,"4"],[1,"5"]]"#), "data.result: begins at -1, which is no time from 1970"),
             (answer("[]").replace("matrix", "vector"), "data.resultType: is \"vector\", not \"matrix\""),
         ] {
             let error = from_prometheus(&text, 30.0, 1).unwrap_err().to_string();

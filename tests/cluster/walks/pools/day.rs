@@ -31,7 +31,7 @@ fn trace(hours: i64, speed: i64) -> Vec<Arrival> {
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("TRACE {path}: {error}"));
     let all = from_csv(&text).unwrap_or_else(|error| panic!("TRACE {path}: {error}"));
     let faster = |micros: Micros| micros / speed;
-    let first = all.into_iter().filter(|claim| claim.at < hours * HOUR);
+    let first = all.arrivals.into_iter().filter(|claim| claim.at < hours * HOUR);
     first.map(|claim| Arrival { at: faster(claim.at), holds: faster(claim.holds) }).collect()
 }
 

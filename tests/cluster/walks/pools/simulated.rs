@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use bullpen_simcloud::ledger::{Entry, State, What};
-use bullpen_simulate::{Arrival, Boot, CloudModel, CreateRate, HOUR, MILLISECOND, Outcome, Policy, SECOND, Setup, run};
+use bullpen_simulate::{
+    Arrival, Boot, CloudModel, CreateRate, HOUR, MILLISECOND, Outcome, Policy, SECOND, STARTS_AT, Setup, run,
+};
 use futures::TryStreamExt as _;
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
@@ -132,6 +134,7 @@ pub(super) fn simulate(
         policy: Policy::Operator,
         wait_timeout: None,
         warm_up: HOUR,
+        starts_at: STARTS_AT,
         lasts: None,
         seed: 1,
     };

@@ -6,7 +6,7 @@
 
 mod cron;
 
-use bullpen_api::PoolSchedule;
+use bullpen_api::{InstancePoolSpec, PoolSchedule};
 use croner::parser::{CronParser, Seconds, Year};
 use croner::{Cron, YEAR_UPPER_LIMIT};
 use jiff::civil::Date;
@@ -56,6 +56,37 @@ pub fn scheduled(schedules: &[PoolSchedule], base: i32, now: Timestamp) -> Sched
     }
     let on = highest(&read, now).map(|schedule| (schedule.name.to_owned(), schedule.target_size));
     Scheduled { on, until, next, problems }
+}
+
+/// What the schedules of a pool said last. They are read again only when that changes, because a pass comes far more often.
+#[derive(Clone, Debug, Default)]
+pub struct LastScheduled(Option<Said>);
+
+/// What the schedules of a generation of the pool said at a time.
+#[derive(Clone, Debug)]
+struct Said {
+    generation: Option<i64>,
+    since: Timestamp,
+    scheduled: Scheduled,
+}
+
+impl LastScheduled {
+    /// What the schedules of this generation of the pool say at `now`.
+    pub fn at(&mut self, pool: &InstancePoolSpec, generation: Option<i64>, now: Timestamp) -> Scheduled {
+        if pool.schedules.is_empty() {
+            return Scheduled::default();
+        }
+        let holds = |said: &Said| {
+            let ends = said.scheduled.until;
+            said.generation == generation && said.since <= now && ends.is_none_or(|ends| now < ends)
+        };
+        if let Some(said) = self.0.as_ref().filter(|said| holds(said)) {
+            return said.scheduled.clone();
+        }
+        let scheduled = scheduled(&pool.schedules, pool.target_size, now);
+        self.0 = Some(Said { generation, since: now, scheduled: scheduled.clone() });
+        scheduled
+    }
 }
 
 /// The schedules of a pool, read once. Those that cannot be read are left out.

@@ -46,6 +46,24 @@ fn the_highest_of_those_that_are_on_wins_and_the_next_change_is_told() {
 }
 
 #[test]
+fn what_schedules_said_last_is_what_they_say_also_when_time_goes_back_or_the_pool_changes() {
+    let mut pool: InstancePoolSpec =
+        serde_json::from_value(serde_json::json!({ "targetSize": 4, "maxSize": 40, "launchConfigs": [] })).unwrap();
+    pool.schedules = vec![schedule("day", "0 6 * * *", "Etc/UTC", 12, 10)];
+    let mut last = LastScheduled::default();
+    for (generation, hour) in [(1, 5), (1, 6), (1, 17), (1, 18), (1, 7), (2, 8)] {
+        if generation == 2 {
+            pool.schedules[0].target_size = 20;
+        }
+        let now = at(&format!("2026-11-27T{hour:02}:00[UTC]"));
+        let fresh = scheduled(&pool.schedules, pool.target_size, now);
+        assert_eq!(last.at(&pool, Some(generation), now), fresh, "{generation} {hour}");
+    }
+    pool.schedules.clear();
+    assert_eq!(last.at(&pool, Some(3), at("2026-11-27T08:00[UTC]")), Scheduled::default());
+}
+
+#[test]
 fn a_schedule_below_the_target_size_changes_nothing() {
     let low = [schedule("low", "0 6 * * *", "Etc/UTC", 12, 3)];
     assert_eq!(scheduled(&low, 5, at("2026-11-27T05:00[UTC]")).next, None);

@@ -1,3 +1,5 @@
+mod schedules;
+
 use bullpen_api::{InstancePoolSpec, LaunchConfig, WhenEmpty};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -39,6 +41,7 @@ fn setup(pool: InstancePoolSpec) -> Setup {
         policy: Policy::Operator,
         wait_timeout: None,
         warm_up: HOUR,
+        starts_at: crate::time::STARTS_AT,
         lasts: None,
         seed: 1,
     }
@@ -322,6 +325,7 @@ prop_compose! {
         (median, tail) in (0.0..200.0_f64, 1.0..4.0_f64),
         (patience, fails) in (proptest::option::of(0..600_i64), any::<bool>()),
         (reuse, looped, standby) in (any::<bool>(), any::<bool>(), proptest::option::of(0..6_i32)),
+        scheduled in proptest::option::of((0..40_i32, 1..60_i32)),
         seed in any::<u64>(),
     ) -> Setup {
         let mut spec = pool(target, json!({ "maxSize": target + room, "provisioning": {}, "recycle": { "readyTtlSeconds": 900 },
@@ -334,6 +338,10 @@ prop_compose! {
         }
         if let Some(size) = standby {
             spec.standby = serde_json::from_value(json!({ "size": size })).ok();
+        }
+        if let Some((size, minutes)) = scheduled {
+            spec.schedules = serde_json::from_value(json!([{ "name": "s", "cron": "*/20 * * * *", "durationSeconds": 60 * minutes,
+                "targetSize": size }])).unwrap();
         }
         let boot = Boot::Tailed { median: median.max(0.001), p99: median.max(0.001) * tail };
         let cloud = CloudModel { boot, failing_percent: failing, lacking_percent: lacking, quota, ..CloudModel::default() };
