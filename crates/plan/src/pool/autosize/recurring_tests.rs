@@ -136,3 +136,24 @@ fn a_series_that_was_found_is_learnt_by_a_lesson_and_not_within_a_pass() {
     let after_the_second_night = 86_400 + 7_200..86_400 + 7_200 + 1_200;
     assert!(lessons.len() == 2 && after_the_second_night.contains(&lessons[1]), "{lessons:?}");
 }
+
+#[test]
+fn a_burst_that_came_once_does_not_let_a_steady_rate_buy_its_machines_again_and_again() {
+    let mut sizer = Sizer::new(goal());
+    (0..3).for_each(|_| sizer.took(90 * SECOND));
+    sizer.learn_with_measured_lead();
+    let (mut state, mut turns, mut up, mut before) = (5_u64, 0, true, 0);
+    for second in (0..20 * 3_600).step_by(5) {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // 20 claims an hour, each in its own slot.
+        let claims = u32::from((state >> 33) % 36 == 0) + if second == 2 * 3_600 { 400 } else { 0 };
+        sizer.observe(BEGIN + second * SECOND, claims);
+        let size = size(&sizer);
+        if second > 3 * 3_600 && size != before {
+            turns += i32::from((size > before) != up);
+            up = size > before;
+        }
+        before = size;
+    }
+    assert!(turns <= 2 * 17, "{turns} changes of direction in 17 hours");
+}

@@ -320,7 +320,7 @@ impl Forecaster {
         let floor = self.floors.at(end).min(self.goal.most);
         let mut sizes = self.rehearse(slot, &forecast, window);
         let size = sizes[self.levels.keeping(self.goal.hits)];
-        let recommended = self.recommended.follow(slot, size, window);
+        let recommended = self.recommended.follow(slot, size, self.sum, window);
         if let Some(creates) = self.goal.creates {
             self.backlog.pass(creates, self.goal.most, seconds, count, 0);
         }
@@ -344,7 +344,7 @@ impl Forecaster {
     fn rehearse(&mut self, slot: i64, forecast: &Sizes, window: i64) -> Sizes {
         let (mut sizes, mut least) = (*forecast, 0);
         for (stabilized, size) in self.rehearsed.iter_mut().zip(&mut sizes) {
-            least = stabilized.follow(slot, *size, window).max(least);
+            least = stabilized.follow(slot, *size, self.sum, window).max(least);
             *size = least;
         }
         sizes
