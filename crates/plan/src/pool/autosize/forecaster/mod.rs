@@ -85,6 +85,8 @@ struct Slot {
     had: u16,
     /// No claim was expected, because none had come for longer than ever before.
     unexpected: bool,
+    /// What schedules asked for.
+    floor: u16,
 }
 
 /// A size, and the creates that wait if the pool follows it.
@@ -301,7 +303,10 @@ impl Forecaster {
             // Where that many creates wait, no size would have served these claims, so they say little about sizes.
             let lost = then.waiting > 0 && then.waiting + before >= u32::from(self.goal.most);
             let kinds = if lost { then.kinds.to_vec() } else { [&[ANY], then.kinds.as_slice()].concat() };
-            self.evidence.learn(&kinds, &self.scale, then.waiting + before, count);
+            // What a schedule had machines for is no reason for others at times like that.
+            if then.waiting + before + count > u32::from(then.floor) || then.floor == 0 {
+                self.evidence.learn(&kinds, &self.scale, then.waiting + before, count);
+            }
             if !lost {
                 self.levels.learn(&then.sizes, then.had, (before, count), then.unexpected);
             }
@@ -328,7 +333,7 @@ impl Forecaster {
             *size = followed.follow(*size, &self.goal, seconds, count).max(floor);
         }
         let had = self.own.follow(recommended.max(self.supply), &self.goal, seconds, count).max(floor);
-        self.recent.push_back(Slot { count, kinds, waiting: self.backlog.waiting(), sizes, had, unexpected });
+        self.recent.push_back(Slot { count, kinds, waiting: self.backlog.waiting(), sizes, had, unexpected, floor });
     }
 
     /// Takes the claims out of this slot that come by the clock. They are hits at each price if machines were there in time.
