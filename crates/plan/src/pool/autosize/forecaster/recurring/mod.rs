@@ -123,9 +123,10 @@ impl Recurring {
         by_clock
     }
 
-    /// Nobody watches for a while.
+    /// Nobody watches for a while, so whether a burst comes is not known.
     pub fn interrupt(&mut self) {
         self.watch.interrupt();
+        self.followed.iter_mut().for_each(|followed| followed.hold = None);
     }
 
     /// Machines that are to be there now for claims which are expected by the clock.
@@ -313,6 +314,16 @@ mod tests {
         assert_eq!(read.followed, recurring.followed);
         let back = recurring.to_learn_again(0, DAY_SLOTS * 5 * SECOND);
         assert_eq!(back.followed.len(), 1, "the clock was two days ahead, so one burst is left");
+    }
+
+    #[test]
+    fn a_burst_that_may_have_come_while_nobody_watched_has_not_failed() {
+        let mut recurring = Recurring::default();
+        play(&mut recurring, 0..2 * DAY_SLOTS + 1_430, night);
+        assert!(recurring.wanted() > 0);
+        recurring.interrupt();
+        play(&mut recurring, 2 * DAY_SLOTS + 1_600..2 * DAY_SLOTS + 1_700, night);
+        assert_eq!((recurring.wanted(), recurring.followed[0].failed), (0, 0));
     }
 
     #[test]
