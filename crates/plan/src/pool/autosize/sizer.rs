@@ -296,10 +296,24 @@ impl Sizer {
         (mean * REACTION).clamp(LEADS.0, LEADS.1)
     }
 
-    /// Plays the history with the present lead time and goal.
+    /// Learns the history again with the present lead time and goal.
     fn learn_again(&mut self) {
         // Hours of the week are known for longer than claims are.
         let season = self.forecaster.season().clone();
+        let mut slots = self.play_history();
+        // Bursts of a series that was found only now were learnt as if they came at any time.
+        if self.forecaster.recurring().is_new() {
+            slots += self.play_history();
+        }
+        if let Some(at) = self.at {
+            self.rests_until = at.saturating_add((slots * PAUSE_FOR_SLOT) as i64);
+        }
+        self.forecaster.learnt_again();
+        self.forecaster.remember(&season);
+    }
+
+    /// Tells the history to a new forecaster. Returns how many slots that took.
+    fn play_history(&mut self) -> f64 {
         let recurring = self.forecaster.recurring().clone();
         self.forecaster = Forecaster::new(self.lead, self.goal.clone());
         (self.claims, self.watched) = (0, 0.0);
@@ -334,15 +348,12 @@ impl Sizer {
             };
             before = Some(at.max(before.unwrap_or(at)));
         }
-        if let Some(at) = self.at {
-            self.watched += (at - before.unwrap_or(at)).max(0) as f64;
-            self.forecaster.advance(at);
-            let slots = (at - history.begins().unwrap_or(at)).max(0) as f64 / (self.lead / SLOTS as f64);
-            self.rests_until = at.saturating_add((slots * PAUSE_FOR_SLOT) as i64);
-        }
+        let begins = history.begins();
         self.history = history;
-        self.forecaster.learnt_again();
-        self.forecaster.remember(&season);
+        let Some(at) = self.at else { return 0.0 };
+        self.watched += (at - before.unwrap_or(at)).max(0) as f64;
+        self.forecaster.advance(at);
+        (at - begins.unwrap_or(at)).max(0) as f64 / (self.lead / SLOTS as f64)
     }
 }
 
