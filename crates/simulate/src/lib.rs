@@ -32,6 +32,5 @@ pub use price::hourly_price;
 pub use report::{Case, cheapest, frontier, json, svg, table};
 pub use time::{HOUR, MILLISECOND, Micros, SECOND, STARTS_AT, read_start};
 pub use trace::{
-    Arrival, Blanks, Bursts, Learnt, Trace, TraceError, bursts, from_csv, from_learnt, from_prometheus, loop_size,
-    poisson,
+    Arrival, Bursts, Learnt, Trace, TraceError, bursts, from_csv, from_learnt, from_prometheus, loop_size, poisson,
 };

@@ -5,8 +5,8 @@ use bullpen_api::{AutosizeMode, InstancePool, InstancePoolSpec, LaunchConfig, Po
 use bullpen_plan::pool::autosize::follow::goal;
 use bullpen_plan::pool::autosize::sizer::{LEAST_CLAIMS, LEAST_LEADS};
 use bullpen_simulate::{
-    Arrival, BOOT_JITTER_PERCENT, Blanks, Boot, CloudModel, CreateRate, HOUR, MILLISECOND, Micros, SECOND, STARTS_AT,
-    Trace, TraceError, from_csv, from_learnt, from_prometheus, hourly_price, left_out,
+    Arrival, BOOT_JITTER_PERCENT, Boot, CloudModel, CreateRate, HOUR, MILLISECOND, Micros, SECOND, STARTS_AT, Trace,
+    TraceError, from_csv, from_learnt, from_prometheus, hourly_price, left_out,
 };
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -108,7 +108,7 @@ pub(super) fn known(given: Given) -> Result<Known, String> {
     let Record { claims, starts_at, length, blank, source, ready } = claims(&given, mean)?;
     let (cloud, boot_source, boot_assumed) = boot(&given, ready);
     enough(&claims, length - blank, cloud.boot.mean())?;
-    notes.extend(of_schedules(&given, starts_at, blank));
+    notes.extend(of_clock(&given, starts_at, blank));
     let prices = given.launch_configs.iter().map(|config| given.hourly_price.or_else(|| hourly_price(config)));
     let prices: Option<Vec<f64>> = prices.collect();
     if prices.is_none() {
@@ -178,10 +178,7 @@ fn claims(given: &Given, hold: f64) -> Result<Record, String> {
         Recorded::Learnt => {
             let learnt = given.pool.status.as_ref().and_then(|status| status.learnt.as_ref());
             let Some(text) = learnt else { return Err(nothing_learnt(&given.pool.spec)) };
-            // What is cut out would move all that comes after it against the schedules.
-            let by_clock = !given.pool.spec.schedules.is_empty();
-            let blanks = if by_clock { Blanks::Played } else { Blanks::Cut };
-            let learnt = from_learnt(text, WEEK, hold, SEED, blanks).map_err(|why| format!("{why}; {ELSE}"))?;
+            let learnt = from_learnt(text, WEEK, hold, SEED).map_err(|why| format!("{why}; {ELSE}"))?;
             let ago = span(given.now.duration_since(learnt.until).as_secs());
             let number = many(count(&learnt.arrivals), "claim", "claims");
             let source = format!(
@@ -200,12 +197,10 @@ fn claims(given: &Given, hold: f64) -> Result<Record, String> {
     }
 }
 
-/// What to bear in mind of a pool with schedules.
-fn of_schedules(given: &Given, starts_at: Option<Timestamp>, blank: Micros) -> Vec<String> {
-    if given.pool.spec.schedules.is_empty() {
-        return Vec::new();
-    }
-    let assumed = starts_at.is_none().then(|| {
+/// What to bear in mind of the clock.
+fn of_clock(given: &Given, starts_at: Option<Timestamp>, blank: Micros) -> Vec<String> {
+    let is_assumed = starts_at.is_none() && !given.pool.spec.schedules.is_empty();
+    let assumed = is_assumed.then(|| {
         let day = STARTS_AT.strftime("%A");
         format!(
             "schedules go by the clock, and the trace does not say when it began: {STARTS_AT}, a {day}, is assumed; give it with \
@@ -214,7 +209,7 @@ fn of_schedules(given: &Given, starts_at: Option<Timestamp>, blank: Micros) -> V
     });
     let uncounted = (blank > 0).then(|| {
         format!(
-            "{} in which no operator counted are played without claims, because schedules go by the clock",
+            "{} in which no operator counted are played without claims, because schedules and bursts go by the clock",
             lasts(blank)
         )
     });

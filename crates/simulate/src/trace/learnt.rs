@@ -18,7 +18,7 @@ pub struct Learnt {
     pub starts_at: Timestamp,
     /// For how long they are played.
     pub length: Micros,
-    /// For how long of that nobody counted. 0 if such times are cut out.
+    /// For how long of that nobody counted. It is played without claims, so that each claim comes at its time on the clock.
     pub blank: Micros,
     /// Until when they were counted.
     pub until: Timestamp,
@@ -26,33 +26,18 @@ pub struct Learnt {
     pub ready_seconds: Vec<f64>,
 }
 
-/// What becomes of times in which nobody counted claims.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blanks {
-    /// They are cut out, so that no time is played of which nothing is known. What came after them comes earlier on the clock.
-    Cut,
-    /// They are played without claims, so that each claim comes at its time on the clock.
-    Played,
-}
-
 /// Reads the claims of the last `longest` microseconds from `status.learnt` of a pool. How long each holds its machine is not in it,
 /// and is drawn from the exponential distribution with this mean in seconds.
 ///
 /// # Errors
 /// If this is no such text, or has more claims than a pool can have had.
-pub fn from_learnt(
-    text: &str,
-    longest: Micros,
-    mean_hold: f64,
-    seed: u64,
-    blanks: Blanks,
-) -> Result<Learnt, TraceError> {
+pub fn from_learnt(text: &str, longest: Micros, mean_hold: f64, seed: u64) -> Result<Learnt, TraceError> {
     let wrong = || TraceError::new("status.learnt: was written by another version");
     let record = Record::read(text).ok_or_else(wrong)?;
     let until = Timestamp::from_millisecond(record.until).map_err(|_| wrong())?;
     let begin = record.history.begins().unwrap_or(record.until).max(record.until - longest / MILLISECOND);
     let starts_at = Timestamp::from_millisecond(begin).map_err(|_| wrong())?;
-    let (draw, mut arrivals, mut blank, mut cut) = (Draw::new(seed), Vec::new(), 0, 0);
+    let (draw, mut arrivals, mut blank) = (Draw::new(seed), Vec::new(), 0);
     for happened in record.history.all() {
         match happened {
             Happened::Came(at, _) if at < begin => {}
@@ -62,22 +47,18 @@ pub fn from_learnt(
                 }
                 for _ in 0..count {
                     let holds = hold(draw, arrivals.len() as u64, mean_hold);
-                    arrivals.push(Arrival { at: (at - begin - cut).max(0) * MILLISECOND, holds });
+                    arrivals.push(Arrival { at: (at - begin).max(0) * MILLISECOND, holds });
                 }
             }
             Happened::Blank(from, to) => {
-                let time = (to.min(record.until) - from.max(begin)).max(0);
-                match blanks {
-                    Blanks::Cut => cut += time,
-                    Blanks::Played => blank += time,
-                }
+                blank += (to.min(record.until) - from.max(begin)).max(0);
             }
         }
     }
     arrivals.sort_by_key(|arrival| arrival.at);
     let mut ready_seconds: Vec<f64> = record.ready.iter().map(|time| *time as f64 / 1_000.0).collect();
     ready_seconds.sort_by(f64::total_cmp);
-    let length = (record.until - begin - cut).max(0) * MILLISECOND;
+    let length = (record.until - begin).max(0) * MILLISECOND;
     Ok(Learnt { arrivals, starts_at, length, blank: blank * MILLISECOND, until, ready_seconds })
 }
 
@@ -116,31 +97,22 @@ mod tests {
     }
 
     #[test]
-    fn what_a_pool_has_learnt_is_played_without_the_time_in_which_nobody_counted() {
-        let learnt = from_learnt(&record(3), 168 * HOUR, 60.0, 1, Blanks::Cut).unwrap();
+    fn what_a_pool_has_learnt_is_played_with_each_claim_at_its_time_on_the_clock() {
+        let learnt = from_learnt(&record(3), 168 * HOUR, 60.0, 1).unwrap();
+        assert_eq!((learnt.arrivals.len(), &learnt.ready_seconds[..]), (180, &[90.0, 96.0, 120.0][..]));
         // Milliseconds of a record are rounded to 4 s.
-        assert!(learnt.arrivals.len() == 180 && (learnt.length - 3 * HOUR).abs() < 10 * SECOND, "{}", learnt.length);
         assert!((learnt.until.as_millisecond() - BEGIN - 4 * 3_600_000).abs() < 10_000);
-        assert_eq!(learnt.ready_seconds, [90.0, 96.0, 120.0]);
-        let gaps: Vec<_> = learnt.arrivals.windows(2).map(|pair| (pair[1].at - pair[0].at) / SECOND).collect();
-        assert!(gaps.iter().all(|gap| (55..=65).contains(gap)), "{gaps:?}");
-    }
-
-    #[test]
-    fn a_time_in_which_nobody_counted_is_played_without_claims_where_each_is_to_come_at_its_time_on_the_clock() {
-        let learnt = from_learnt(&record(3), 168 * HOUR, 60.0, 1, Blanks::Played).unwrap();
         assert!((learnt.starts_at.as_millisecond() - BEGIN).abs() < 10_000, "{}", learnt.starts_at);
         assert!((learnt.length - 4 * HOUR).abs() < 10 * SECOND, "{}", learnt.length);
         assert!((learnt.blank - HOUR).abs() < 70 * SECOND, "{}", learnt.blank);
         // The last claim came after three hours of claims and one of nobody.
         let last = learnt.arrivals.last().unwrap().at;
         assert!((last - 4 * HOUR).abs() < 10 * SECOND, "{last}");
-        assert_eq!(from_learnt(&record(3), 168 * HOUR, 60.0, 1, Blanks::Cut).unwrap().blank, 0);
     }
 
     #[test]
     fn only_the_last_while_is_read_if_that_is_asked_for() {
-        let learnt = from_learnt(&record(3), HOUR, 60.0, 1, Blanks::Cut).unwrap();
+        let learnt = from_learnt(&record(3), HOUR, 60.0, 1).unwrap();
         assert!((learnt.length - HOUR).abs() < 10 * SECOND, "{}", learnt.length);
         assert!((58..=61).contains(&learnt.arrivals.len()), "{}", learnt.arrivals.len());
     }
@@ -152,25 +124,19 @@ mod tests {
 
     #[test]
     fn a_record_with_more_claims_than_memory_is_refused() {
-        let error = from_learnt(&with_history(&format!("0 ff{}", " 0*f4240".repeat(11))), HOUR, 60.0, 1, Blanks::Cut)
-            .unwrap_err();
+        let error = from_learnt(&with_history(&format!("0 ff{}", " 0*f4240".repeat(11))), HOUR, 60.0, 1).unwrap_err();
         assert_eq!(error.to_string(), "status.learnt: has more than 10000000 claims");
     }
 
     #[test]
     fn claims_within_times_in_which_nobody_counted_come_in_order_and_not_before_the_beginning() {
-        let learnt = from_learnt(&with_history("0 64 -1+32 -2+32 5 1 50"), HOUR, 60.0, 1, Blanks::Cut).unwrap();
+        let learnt = from_learnt(&with_history("0 64 -1+32 -2+32 5 1 50"), HOUR, 60.0, 1).unwrap();
         let at: Vec<_> = learnt.arrivals.iter().map(|arrival| arrival.at).collect();
         assert!(at.len() == 3 && at[0] >= 0 && at.is_sorted(), "{at:?}");
     }
 
     #[test]
     fn what_is_no_record_is_refused() {
-        assert!(
-            from_learnt("something else", HOUR, 60.0, 1, Blanks::Cut)
-                .unwrap_err()
-                .to_string()
-                .starts_with("status.learnt: ")
-        );
+        assert!(from_learnt("something else", HOUR, 60.0, 1).unwrap_err().to_string().starts_with("status.learnt: "));
     }
 }

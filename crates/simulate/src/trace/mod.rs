@@ -10,7 +10,7 @@ use thiserror::Error;
 
 pub use self::csv::from_csv;
 pub use self::generate::{Bursts, bursts, poisson};
-pub use self::learnt::{Blanks, Learnt, from_learnt};
+pub use self::learnt::{Learnt, from_learnt};
 pub use self::prometheus::from_prometheus;
 use crate::time::{Micros, SECOND};
 

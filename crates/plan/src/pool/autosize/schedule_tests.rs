@@ -38,26 +38,55 @@ fn batches(goal: Goal) -> (Sizer, i32) {
 
 const DAYS: i64 = 3;
 
-/// Schedules of so many minutes before these batches.
-fn schedules(minutes: i64) -> serde_json::Value {
+#[test]
+fn a_schedule_that_is_larger_than_needed_asks_for_no_more_at_other_times() {
+    // A claim each minute of all days, with a schedule by day that has more machines than these need.
+    let in_the_mean = |schedules: serde_json::Value| {
+        let mut sizer = Sizer::new(goal(schedules));
+        (0..3).for_each(|_| sizer.took(240 * SECOND));
+        sizer.learn_with_measured_lead();
+        let (mut state, mut sizes) = (1_u64, Vec::new());
+        for at in (0..2 * DAYS * DAY).step_by(10_000) {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            sizer.observe(BEGIN + at, u32::from((state >> 33).is_multiple_of(6)));
+            if at > DAYS * DAY
+                && !(6 * HOUR..20 * HOUR).contains(&(at % DAY))
+                && let Advice::Size { size, .. } = sizer.advice()
+            {
+                sizes.push(size);
+            }
+        }
+        f64::from(sizes.iter().sum::<i32>()) / sizes.len() as f64
+    };
+    let without = in_the_mean(json!([]));
+    let by_day = json!([{ "name": "day", "cron": "0 8 * * *", "durationSeconds": 36_000, "targetSize": 8 }]);
+    let with = in_the_mean(by_day);
+    assert!(with < without + 0.5, "{with} with it, {without} without it");
+}
+
+/// Schedules of so many minutes before these batches, with so many machines.
+fn schedules(minutes: i64, size: i64) -> serde_json::Value {
     let begins = [("1", 2 * 60), ("2", 5 * 60), ("3", 9 * 60)];
     let schedule = |(day, begin): (&str, i64)| {
         let at = begin - minutes;
         let cron = format!("{} {} {day} 1 *", at % 60, at / 60);
-        json!({ "name": format!("day-{day}"), "cron": cron, "durationSeconds": 1_200, "targetSize": 320 })
+        json!({ "name": format!("day-{day}"), "cron": cron, "durationSeconds": 1_200, "targetSize": size })
     };
     begins.map(schedule).to_vec().into()
 }
 
 #[test]
 fn a_batch_that_a_schedule_serves_keeps_no_machines_for_the_rest_of_the_day() {
-    let (sizer, largest) = batches(goal(schedules(10)));
-    assert!(largest < 60, "{largest}");
-    let mut restored = Sizer::restore(&sizer.record(), goal(schedules(10))).unwrap();
-    restored.observe(BEGIN + DAYS * DAY, 0);
-    assert!(matches!(restored.advice(), Advice::Size { size: ..60, .. }), "{:?}", restored.advice());
+    // With as many machines as the batch needs, and with fewer than it needs beside what else comes.
+    for size in [320, 290] {
+        let (sizer, largest) = batches(goal(schedules(10, size)));
+        assert!(largest < 60, "{largest} with {size}");
+        let mut restored = Sizer::restore(&sizer.record(), goal(schedules(10, size))).unwrap();
+        restored.observe(BEGIN + DAYS * DAY, 0);
+        assert!(matches!(restored.advice(), Advice::Size { size: ..60, .. }), "{:?}", restored.advice());
+    }
     // Without it, or where it comes too late, somebody has to have the machines.
-    for other in [json!([]), schedules(-5)] {
+    for other in [json!([]), schedules(-5, 320)] {
         let (_, largest) = batches(goal(other));
         assert!(largest > 200, "{largest}");
     }

@@ -52,9 +52,11 @@ enum By {
 /// in equal parts, because none is the best for all loads.
 const VIEWS: [(usize, By); 5] =
     [(1, By::Span(5)), (3, By::Span(7)), (3, By::Season), (0, By::Span(4)), (2, By::Span(6))];
-/// The kind of time that all times are of.
+/// The kind of time that all times are of in which no schedule is on.
 const ANY: u32 = 0;
-/// The kinds of a time: `ANY`, and two for each view, the second being a part of the first.
+/// This bit is set in all kinds of times in which a schedule is on: it is there for what comes then, which says nothing of others.
+const SCHEDULED: u32 = 1 << 24;
+/// The kinds of a time: two for each view, the second being a part of the first.
 type Kinds = [u32; 2 * VIEWS.len()];
 
 /// What is to be kept, and how fast machines can be bought for it.
@@ -76,6 +78,8 @@ pub struct Goal {
 #[derive(Clone, Debug)]
 struct Slot {
     count: u32,
+    /// The kind that all such times are of, which is `ANY` or `SCHEDULED`.
+    any: u32,
     kinds: Kinds,
     /// Creates that wait at its end, at any size that stays the same.
     waiting: u32,
@@ -85,8 +89,6 @@ struct Slot {
     had: u16,
     /// No claim was expected, because none had come for longer than ever before.
     unexpected: bool,
-    /// What schedules asked for.
-    floor: u16,
 }
 
 /// A size, and the creates that wait if the pool follows it.
@@ -138,16 +140,20 @@ pub struct Forecaster {
     /// Creates that wait at any size that stays the same.
     backlog: Backlog,
     floors: Floors,
+    /// The same a lead time ahead.
+    floors_ahead: Floors,
     recurring: Recurring,
 }
 
 impl Forecaster {
     /// Knows nothing yet. A machine that is bought is ready after `lead` milliseconds.
     pub fn new(lead: f64, goal: Goal) -> Self {
+        let floors = Floors::new(&goal.schedules);
         Self {
             slot: (lead / LEAD).max(1.0),
             most_quiet: MOST_QUIET,
-            floors: Floors::new(&goal.schedules),
+            floors_ahead: floors.clone(),
+            floors,
             goal,
             open: None,
             recent: VecDeque::with_capacity(SLOTS),
@@ -302,11 +308,8 @@ impl Forecaster {
             let before = self.sum;
             // Where that many creates wait, no size would have served these claims, so they say little about sizes.
             let lost = then.waiting > 0 && then.waiting + before >= u32::from(self.goal.most);
-            let kinds = if lost { then.kinds.to_vec() } else { [&[ANY], then.kinds.as_slice()].concat() };
-            // What a schedule had machines for is no reason for others at times like that.
-            if then.waiting + before + count > u32::from(then.floor) || then.floor == 0 {
-                self.evidence.learn(&kinds, &self.scale, then.waiting + before, count);
-            }
+            let kinds = if lost { then.kinds.to_vec() } else { [&[then.any], then.kinds.as_slice()].concat() };
+            self.evidence.learn(&kinds, &self.scale, then.waiting + before, count);
             if !lost {
                 self.levels.learn(&then.sizes, then.had, (before, count), then.unexpected);
             }
@@ -314,15 +317,18 @@ impl Forecaster {
         self.rates.add(f64::from(count));
         self.season.add(end - 1, f64::from(count));
         self.sum += count;
-        let kinds = self.kinds(end);
+        let floor = self.floors.at(end).min(self.goal.most);
+        // What comes within a lead time is for the schedule if that begins until then.
+        let ahead = self.floors_ahead.at(end + (self.slot * LEAD / 1_000.0) as i64);
+        let any = if floor.max(ahead) > 0 { SCHEDULED } else { ANY };
+        let kinds = self.kinds(end).map(|kind| kind | any);
         self.quiet.pass(1, count);
         let unexpected = self.quiet.is_new(REST);
         let mut forecast = [0; LEVELS];
         if !unexpected {
-            forecast = self.forecast(&kinds).smoothed().worth(&self.scale, self.prices);
+            forecast = self.forecast(any, &kinds).smoothed().worth(&self.scale, self.prices);
         }
         let window = (self.goal.window / seconds).round() as i64;
-        let floor = self.floors.at(end).min(self.goal.most);
         let mut sizes = self.rehearse(slot, &forecast, window);
         let size = sizes[self.levels.keeping(self.goal.hits)];
         let recommended = self.recommended.follow(slot, size, self.sum, window);
@@ -333,7 +339,7 @@ impl Forecaster {
             *size = followed.follow(*size, &self.goal, seconds, count).max(floor);
         }
         let had = self.own.follow(recommended.max(self.supply), &self.goal, seconds, count).max(floor);
-        self.recent.push_back(Slot { count, kinds, waiting: self.backlog.waiting(), sizes, had, unexpected, floor });
+        self.recent.push_back(Slot { count, any, kinds, waiting: self.backlog.waiting(), sizes, had, unexpected });
     }
 
     /// Takes the claims out of this slot that come by the clock. They are hits at each price if machines were there in time.
@@ -371,14 +377,14 @@ impl Forecaster {
         kinds
     }
 
-    /// What is to come within a lead time after a time of these kinds. A kind that was hardly seen is judged by the wider one, by
-    /// all times, and by what came lately: so a demand that never was before is answered as soon as it comes.
-    fn forecast(&self, kinds: &Kinds) -> Demand {
+    /// What is to come within a lead time after a time of these kinds, of which `any` is the widest. A kind that was hardly seen is
+    /// judged by the wider one, and by what came lately: so a demand that never was before is answered as soon as it comes.
+    fn forecast(&self, any: u32, kinds: &Kinds) -> Demand {
         let mean = self.rates.mean(1).max(self.rates.mean(5)) * LEAD;
         let assumed = assumed(&self.scale, mean.max(LEAST_MEAN), LEAD);
-        let mut any = assumed.clone();
-        self.evidence.blend(ANY, LEAD, &mut any);
-        let begin = any.with(&assumed);
+        let mut widest = assumed.clone();
+        self.evidence.blend(any, LEAD, &mut widest);
+        let begin = widest.with(&assumed);
         let views: Vec<Demand> = kinds
             .chunks(2)
             .map(|of_view| {
