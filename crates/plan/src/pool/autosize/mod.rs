@@ -14,6 +14,8 @@ pub mod learning;
 #[cfg(test)]
 mod recurring_break_tests;
 #[cfg(test)]
+mod recurring_hostile_tests;
+#[cfg(test)]
 mod recurring_tests;
 #[cfg(test)]
 mod schedule_tests;
