@@ -9,6 +9,8 @@ const LEAST: f64 = 8.0;
 const ABOVE: (f64, f64) = (4.0, 6.0);
 /// It lasts so many lead times at most. What comes later is a load that goes on.
 const LONGEST: f64 = 8.0;
+/// A load that went on has ended when so much of what makes a burst comes.
+const ENDED: f64 = 0.5;
 /// It is over when claims came at this share of its mean rate at most, for half a lead time.
 const FADED: f64 = 0.2;
 /// At most this share of the claims that show it came before it.
@@ -68,12 +70,14 @@ impl Watch {
             return self.end(now, lead);
         }
         let sum = self.since(i64::MIN);
-        let is_burst = f64::from(sum) >= LEAST.max(ABOVE.0 * usual).max(ABOVE.1.mul_add(usual.sqrt(), usual));
+        let least = LEAST.max(ABOVE.0 * usual).max(ABOVE.1.mul_add(usual.sqrt(), usual));
+        let is_burst = f64::from(sum) >= least;
         if is_burst && !self.goes_on {
             let begin = self.first_after(sum / BEFORE).unwrap_or(now);
             self.open = Some(Open { begin: begin - lengths.slot as i64, claims: self.since(begin) });
         }
-        self.goes_on = self.goes_on && is_burst;
+        // A load that goes on becomes the usual one, and until then chance takes it a little above and below what makes a burst.
+        self.goes_on = self.goes_on && f64::from(sum) >= least * ENDED;
         None
     }
 
@@ -166,5 +170,18 @@ mod tests {
         let rise: Vec<(i64, u32)> = (0..600).map(|slot| (600 + slot * 5, 3)).collect();
         let found = found(&rise, 1.0);
         assert!(matches!(found[..], [(600, 1_355..=1_365, 456..=465)]), "{found:?}");
+    }
+
+    #[test]
+    fn a_load_that_goes_on_is_no_second_burst_while_it_becomes_the_usual_one() {
+        let (mut watch, mut state, mut usual, mut found) = (Watch::default(), 7_u64, 0.0, 0);
+        for slot in 1..=2_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // One or three in a slot.
+            let claims = 1 + 2 * u32::from((state >> 40) % 2 == 0);
+            found += usize::from(watch.pass(slot * 5_000, claims, usual, LENGTHS).is_some());
+            usual += (f64::from(claims) * 19.0 - usual) / (40.0 * 19.0);
+        }
+        assert_eq!(found, 1);
     }
 }

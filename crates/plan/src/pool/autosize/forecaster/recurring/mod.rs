@@ -4,12 +4,14 @@
 use std::collections::VecDeque;
 
 mod bursts;
+mod followed;
 pub mod record;
 mod search;
 mod series;
 
 pub use bursts::Lengths;
 use bursts::{Burst, Watch};
+use followed::{Followed, Hold, give};
 use series::Series;
 pub use series::{Expected, Period};
 
@@ -23,12 +25,10 @@ const MOST_SINGLE: usize = 256;
 const REMEMBERED: i64 = 8 * 86_400_000;
 /// A history tells times apart by a slot, so a burst is played again up to so many slots earlier or later.
 const AROUND_SLOTS: f64 = 2.0;
-/// Of so many bursts that are expected half may not come.
-const JUDGED: u32 = 24;
-/// A series is in doubt while the last three that were expected did not come: a weekend, or somebody has changed the time.
-const IN_DOUBT: u32 = 0b111;
-/// A burst has begun when one of so many of its claims has come.
-const FEW: u32 = 8;
+/// What is above the usual claims of a slot by so many times their square root is no chance.
+const CHANCE: f64 = 3.0;
+/// Bursts of two series that are to come within so many milliseconds may be one.
+const SAME: i64 = 60_000;
 
 /// Claims of a slot that come by the clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,55 +37,6 @@ pub struct ByClock {
     pub claims: u32,
     /// And so many of them found machines that were asked for in time.
     pub hits: u32,
-}
-
-/// Machines that are kept for the next burst of a series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Hold {
-    expected: Expected,
-    /// So many of its claims came.
-    came: u32,
-    /// When the first of them did that are more than a few.
-    begun: Option<i64>,
-    /// So many are to be there now, of those that are to come.
-    wanted: u32,
-    /// From when on machines are ready.
-    ready: i64,
-}
-
-impl Hold {
-    /// Asks for machines for what comes within two lead times from now on: of a burst that takes longer, others can be bought while
-    /// it goes on.
-    fn want(&mut self, now: i64, lead: f64) {
-        let (expected, claims) = (self.expected, f64::from(self.expected.claims));
-        if self.begun.is_none() && self.came >= expected.claims / FEW {
-            self.begun = Some(now);
-        }
-        let since = self.begun.map_or(0, |begun| now - begun + expected.lasts / i64::from(FEW));
-        let share = (2.0f64.mul_add(lead, since as f64) / (expected.lasts as f64).max(1.0)).min(1.0);
-        self.wanted = ((claims * share).ceil() as u32).saturating_sub(self.came);
-    }
-}
-
-/// A series, and what is kept for its next burst.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Followed {
-    series: Series,
-    hold: Option<Hold>,
-    /// Of the last bursts that were expected, the bits of those that did not come; the last one is the lowest bit.
-    failed: u32,
-}
-
-impl Followed {
-    const fn new(series: Series) -> Self {
-        Self { series, hold: None, failed: 0 }
-    }
-
-    /// Whether most bursts that it expected did not come, or none has come for long: it was chance, or somebody has changed the time.
-    fn is_over(&self, now: i64) -> bool {
-        let judged = self.failed & ((1 << JUDGED) - 1);
-        judged.count_ones() > JUDGED / 2 || self.series.is_over(now)
-    }
 }
 
 /// What is known of bursts that come again.
@@ -115,11 +66,12 @@ impl Recurring {
         self.since = Some(self.since.map_or(now, |since| since.min(now)));
         let over = self.watch.pass(now, claims, usual, lengths);
         let is_burst = over.is_some() || self.watch.is_open();
-        let by_clock = if claims > 0 { self.take(now, claims, is_burst, lengths.slot) } else { ByClock::default() };
+        let by_clock = if claims > 0 { self.take(now, claims, is_burst, usual, lengths) } else { ByClock::default() };
         if let Some(burst) = over {
-            self.came(burst, lengths.lead);
+            self.came(burst, lengths);
         }
-        self.keep(now, lengths.lead, creates);
+        let is_burst = self.watch.is_open();
+        self.followed.iter_mut().for_each(|followed| followed.keep(now, lengths.lead, creates, is_burst));
         by_clock
     }
 
@@ -150,12 +102,10 @@ impl Recurring {
     /// came by a clock that was ahead.
     #[must_use]
     pub fn to_learn_again(self, begins: i64, ends: i64) -> Self {
-        let until_now =
-            |followed: Followed| followed.series.until(ends).map(|series| Followed { series, hold: None, ..followed });
         Self {
             watch: Watch::default(),
             single: self.single.into_iter().filter(|burst| burst.begin < begins.min(ends)).collect(),
-            followed: self.followed.into_iter().filter_map(until_now).collect(),
+            followed: self.followed.into_iter().filter_map(|followed| followed.until(ends)).collect(),
             since: self.since.filter(|since| *since < ends),
             is_new: false,
         }
@@ -171,48 +121,71 @@ impl Recurring {
     }
 
     /// How many of these claims come by the clock: those of a burst that is known, when all is learnt again, or that was expected.
-    fn take(&mut self, now: i64, claims: u32, is_burst: bool, slot: f64) -> ByClock {
-        let around = (AROUND_SLOTS * slot) as i64 + 1_000;
+    fn take(&mut self, now: i64, claims: u32, is_burst: bool, usual: f64, lengths: Lengths) -> ByClock {
+        let around = around(lengths);
         if let Some(burst) = self.followed.iter().find_map(|followed| followed.series.at(now, around)) {
             return ByClock { claims, hits: if burst.held { claims } else { 0 } };
         }
-        let mut taken = ByClock::default();
-        for hold in self.followed.iter_mut().filter_map(|followed| followed.hold.as_mut()) {
-            let left = claims - taken.claims;
-            let served = hold.wanted.min(left);
-            // Of a burst that is larger than expected, no other machines are to be kept for the rest.
-            let goes_on = is_burst && hold.came.saturating_add(left) >= hold.expected.claims / FEW;
-            let of_it = if goes_on { left } else { hold.expected.claims.saturating_sub(hold.came).min(left) };
-            hold.came = hold.came.saturating_add(of_it);
-            hold.wanted -= served.min(of_it);
-            taken.claims += of_it;
-            taken.hits += if now > hold.ready { served.min(of_it) } else { 0 };
-        }
-        taken
+        // Until a burst begins, what comes is not its own, except what is more than usual.
+        let usual = usual * lengths.slot / lengths.lead;
+        let others = if is_burst { 0 } else { CHANCE.mul_add(usual.sqrt(), usual).ceil() as u32 };
+        give(&mut self.followed, now, claims.saturating_sub(others), is_burst)
     }
 
     /// A burst is over.
-    fn came(&mut self, burst: Burst, lead: f64) {
+    fn came(&mut self, burst: Burst, lengths: Lengths) {
         self.followed.retain(|followed| !followed.is_over(burst.begin));
-        for followed in &mut self.followed {
-            let in_time = followed.hold.is_some_and(|hold| hold.ready <= burst.begin);
-            if followed.series.takes(&Burst { held: in_time, ..burst }) {
-                if followed.hold.take().is_some() {
-                    followed.failed <<= 1;
-                }
-                return;
-            }
+        if self.followed.iter().any(|followed| followed.series.knows(&burst, around(lengths))) {
+            return;
         }
+        let Some(burst) = self.beyond_series(burst) else { return };
         self.single.retain(|other| other.begin > burst.begin - REMEMBERED);
         let since = self.since.unwrap_or(burst.begin).max(burst.begin - REMEMBERED);
-        match search::find(&burst, &mut self.single, since, lead) {
-            Some(series) if self.followed.len() < MOST_SERIES => {
-                self.followed.push(Followed::new(series));
-                self.is_new = true;
-            }
-            Some(_) => {}
+        match search::find(&burst, &mut self.single, since, lengths.lead) {
+            Some(series) => self.follow(series),
             None => self.remember(burst),
         }
+    }
+
+    /// Adds a burst to the series that it belongs to: to one, or to all that expect one at this time, if it is as large as all of
+    /// them. Returns what of it is more than those explain: another one may have come at the same time.
+    fn beyond_series(&mut self, burst: Burst) -> Option<Burst> {
+        let fit = self.followed.iter_mut().filter_map(|followed| Some((followed.series.off_next(&burst)?, followed)));
+        let mut of: Vec<(i64, &mut Followed)> = fit.collect();
+        // Those that expect it now come before others, and then those to whose time it is close.
+        of.sort_by_key(|(off, followed)| (followed.hold.is_none(), *off));
+        let Some((off, is_expected)) = of.first().map(|(off, followed)| (*off, followed.hold.is_some())) else {
+            return Some(burst);
+        };
+        of.retain(|(other, followed)| *other <= off + SAME && followed.hold.is_some() == is_expected);
+        let sum =
+            |of: &[(i64, &mut Followed)]| of.iter().map(|(_, followed)| u64::from(followed.series.most())).sum::<u64>();
+        if !is_expected || u64::from(burst.claims) * 2 < sum(&of) {
+            of.sort_by_key(|(off, followed)| (followed.series.most().abs_diff(burst.claims), *off));
+            of.truncate(1);
+        }
+        let sum = sum(&of).max(1);
+        for (_, followed) in of {
+            let share = u64::from(burst.claims) * u64::from(followed.series.most()) / sum;
+            let claims = u32::try_from(share).unwrap_or(u32::MAX).max(1);
+            // Claims that were learnt as if they came at any time are to be learnt again.
+            self.is_new |= !followed.came(Burst { claims, ..burst });
+        }
+        let more = burst.claims.saturating_sub(u32::try_from(sum).unwrap_or(u32::MAX));
+        (u64::from(burst.claims) > 2 * sum).then_some(Burst { claims: more, ..burst })
+    }
+
+    /// Follows one more series, if need be instead of a much smaller one.
+    fn follow(&mut self, series: Series) {
+        if self.followed.len() >= MOST_SERIES {
+            let smallest = self.followed.iter().enumerate().min_by_key(|(_, followed)| followed.series.most());
+            match smallest {
+                Some((index, smaller)) if smaller.series.most() < series.most() / 2 => self.followed.swap_remove(index),
+                _ => return,
+            };
+        }
+        self.followed.push(Followed::new(series));
+        self.is_new = true;
     }
 
     fn remember(&mut self, burst: Burst) {
@@ -223,29 +196,11 @@ impl Recurring {
             self.single.remove(smallest);
         }
     }
+}
 
-    /// Keeps machines for what is expected, and no longer for what did not come.
-    fn keep(&mut self, now: i64, lead: f64, creates: Option<CreateRate>) {
-        for Followed { series, hold, failed } in &mut self.followed {
-            if hold.is_some_and(|hold| now >= hold.expected.until) {
-                *hold = None;
-                *failed = *failed << 1 | 1;
-            }
-            if hold.is_none() {
-                let doubt = *failed & IN_DOUBT == IN_DOUBT;
-                *hold = series.expects(now, lead, creates, doubt).map(|expected| Hold {
-                    expected,
-                    came: 0,
-                    begun: None,
-                    wanted: 0,
-                    ready: now + lead as i64,
-                });
-            }
-            if let Some(hold) = hold {
-                hold.want(now, lead);
-            }
-        }
-    }
+/// A burst that is played again may be so many milliseconds earlier or later.
+fn around(lengths: Lengths) -> i64 {
+    (AROUND_SLOTS * lengths.slot) as i64 + 1_000
 }
 
 #[cfg(test)]
@@ -345,10 +300,8 @@ mod tests {
         let mut recurring = Recurring::default();
         for number in 0..3_000_i64 {
             let begin = number * 977 * SECOND;
-            recurring.came(
-                Burst { begin, end: begin + SECOND, claims: 10 + (number % 91) as u32, held: false },
-                LENGTHS.lead,
-            );
+            recurring
+                .came(Burst { begin, end: begin + SECOND, claims: 10 + (number % 91) as u32, held: false }, LENGTHS);
         }
         assert!(recurring.single.len() <= MOST_SINGLE && recurring.followed.len() <= MOST_SERIES);
         assert!(recurring.write().len() <= record::MOST_TEXT);

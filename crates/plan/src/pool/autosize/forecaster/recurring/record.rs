@@ -91,13 +91,16 @@ fn line<'a>(word: &str, bursts: impl Iterator<Item = &'a Burst>) -> String {
 
 /// Reads a burst, of which the one before is known.
 fn burst(word: &str, before: Option<&Burst>) -> Option<Burst> {
-    let hex = |word: &str, most: i64| i64::from_str_radix(word, 16).ok().filter(|number| (0..=most).contains(number));
+    let hex = |word: &str, most: i64| {
+        let is_number = word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        i64::from_str_radix(word, 16).ok().filter(|number| is_number && (0..=most).contains(number))
+    };
     let (word, held) = word.strip_suffix('!').map_or((word, false), |word| (word, true));
     let (since, rest) = word.split_once('+')?;
     let (length, claims) = rest.split_once('*')?;
     let begin = before.map_or(0, |before| before.begin / 1_000) + hex(since, LATEST)?;
     let end = begin + hex(length, LONGEST)?;
-    let claims = u32::try_from(hex(claims, MOST_CLAIMS)?).ok()?;
+    let claims = u32::try_from(hex(claims, MOST_CLAIMS)?).ok().filter(|claims| *claims > 0)?;
     (end <= LATEST).then_some(Burst { begin: begin * 1_000, end: end * 1_000, claims, held })
 }
 
@@ -119,6 +122,13 @@ mod tests {
             "bullpen-bursts-1 day 5+1*80000001",
             "bullpen-bursts-1 day fffffffff+1*8",
             "bullpen-bursts-1 day 5+fffff*8",
+            "bullpen-bursts-1 day 5+1*0",
+            "bullpen-bursts-1 day 5++1*8",
+            "bullpen-bursts-1 day 5+1*8!!",
+            "bullpen-bursts-1 day 5+1*NaN",
+            "bullpen-bursts-1 day 5+1*ffffffffffffffffffff",
+            "bullpen-bursts-1 day 5+1*8  5+1*8",
+            "bullpen-bursts-1 ",
         ] {
             assert!(Recurring::read(text).is_none(), "{text}");
         }

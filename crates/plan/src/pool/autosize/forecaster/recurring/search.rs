@@ -10,15 +10,13 @@ const BY_CHANCE: f64 = 0.05;
 const WEEK: f64 = 604_800_000.0;
 /// Those that are not further apart than this, in milliseconds, are as close as can be told.
 const CLOSE: i64 = 30_000;
-/// A period is so many lead times at least: else machines would be kept for most of it.
-const LEADS: f64 = 4.0;
 /// The bursts of a series are at most so many times as large as others of it.
 const ALIKE: u32 = 2;
 
 /// The series that ends with this burst, among others since this millisecond, the oldest first. Those of it are taken out of
 /// the others.
 pub fn find(burst: &Burst, others: &mut VecDeque<Burst>, since: i64, lead: f64) -> Option<Series> {
-    let possible = Period::ALL.into_iter().filter(|period| LEADS * lead <= period.length() as f64);
+    let possible = Period::ALL.into_iter().filter(|period| period.suits(lead));
     let mut chains = possible.map(|period| (period, chain(period, burst, others)));
     let (period, chain) = chains.find(|(period, chain)| is_series(*period, chain, burst, others, since))?;
     others.retain(|other| !chain.contains(other));

@@ -32,6 +32,11 @@ impl Period {
         }
     }
 
+    /// Whether it is long enough for machines that take so long: else they would be kept for most of it.
+    pub fn suits(self, lead: f64) -> bool {
+        LEADS * lead <= self.length() as f64
+    }
+
     /// How much earlier or later than in the mean a burst may begin, in milliseconds. Those who start jobs by the clock say so much
     /// of their own delay: GitHub's documentation of `schedule` speaks of minutes at busy times.
     pub const fn tolerance(self) -> i64 {
@@ -70,6 +75,8 @@ impl Period {
     }
 }
 
+/// A period is so many lead times at least.
+const LEADS: f64 = 4.0;
 /// So many of the last bursts say when the next one comes, and how large it is.
 const LAST: usize = 5;
 /// It is expected so many milliseconds earlier and later than those came, at least.
@@ -127,19 +134,24 @@ impl Series {
         self.before.iter().chain([&self.last])
     }
 
-    /// This burst was one of the series, as the last one or one that is known already. Returns whether it was.
-    pub fn takes(&mut self, burst: &Burst) -> bool {
-        if self.bursts().any(|known| (known.begin - burst.begin).abs() <= self.period.tolerance()) {
-            return true;
-        }
+    /// Whether this burst is one of the series already, if that is known to so many milliseconds.
+    pub fn knows(&self, burst: &Burst, around: i64) -> bool {
+        self.bursts().any(|known| known.begin - around <= burst.end && burst.begin <= known.end + around)
+    }
+
+    /// By how many milliseconds this burst came earlier or later than the next one was to come. `None`: it is none of the series.
+    pub fn off_next(&self, burst: &Burst) -> Option<i64> {
         let (number, offset) = self.place(burst.begin);
-        let is_next = number > 0 && (offset - self.mean_offset()).abs() <= self.period.tolerance();
-        if !is_next || burst.claims < self.most() / LEAST_SHARE {
-            return false;
-        }
-        self.before.push_back(std::mem::replace(&mut self.last, *burst));
+        // One that comes a little later each time is close to the last one only.
+        let off = (offset - self.mean_offset()).abs().min(offset.abs());
+        let is_next = number > 0 && off <= self.period.tolerance() && burst.claims >= self.middle() / LEAST_SHARE;
+        is_next.then_some(off)
+    }
+
+    /// This burst was the next one.
+    pub fn add(&mut self, burst: Burst) {
+        self.before.push_back(std::mem::replace(&mut self.last, burst));
         self.forget();
-        true
     }
 
     /// The burst of this series that came at this millisecond, or up to so many before or after.
@@ -168,7 +180,7 @@ impl Series {
         let creating = creates.map_or(0.0, |creates| f64::from(claims) / creates.per_second * SECOND as f64);
         let from = begin + first - margin - AHEAD.mul_add(lead, creating) as i64;
         let expected = Expected { at: begin + self.mean_offset(), from, until: begin + later, claims, lasts };
-        (from <= now && self.is_expected(number, doubt)).then_some(expected)
+        (from <= now && self.period.suits(lead) && self.is_expected(number, doubt)).then_some(expected)
     }
 
     /// Whether one comes after so many periods: if it came one period before, or one pattern before. Where that is not known yet, one
@@ -199,8 +211,16 @@ impl Series {
         sum / count.max(1)
     }
 
-    fn most(&self) -> u32 {
+    /// Claims of the largest of the last bursts.
+    pub fn most(&self) -> u32 {
         self.lately().map(|burst| burst.claims).max().unwrap_or(0)
+    }
+
+    /// Claims of the middle one of the last bursts: one that was much larger than the others says nothing of the next.
+    fn middle(&self) -> u32 {
+        let mut claims: Vec<u32> = self.lately().map(|burst| burst.claims).collect();
+        claims.sort_unstable();
+        claims.get((claims.len() - 1) / 2).copied().unwrap_or(0)
     }
 
     /// For how long a burst is of use: two patterns, so that a day on which it never comes is known as such.
@@ -258,7 +278,7 @@ mod tests {
             "one that did not come is forgiven, and Monday is one that came"
         );
         for day in 7..12 {
-            assert!(nights.takes(&burst(day * DAY, 100)));
+            nights.add(burst(day * DAY, 100));
         }
         assert_eq!([12, 13, 14].map(|day| expected(&nights, day)), [true, false, true]);
         assert!(!nights.is_over(20 * DAY) && nights.is_over(26 * DAY));
@@ -277,17 +297,19 @@ mod tests {
     #[test]
     fn a_burst_that_is_much_smaller_or_at_another_time_is_none_of_the_series() {
         let mut nights = series(Period::Day, &[2 * HOUR, 26 * HOUR]);
-        assert!(!nights.takes(&burst(50 * HOUR, 20)) && !nights.takes(&burst(51 * HOUR, 100)));
-        assert!(nights.takes(&burst(26 * HOUR + SECOND, 100)), "it is known");
-        assert_eq!(nights.bursts().count(), 2);
-        assert!(nights.takes(&burst(50 * HOUR + 200 * SECOND, 900)));
+        assert_eq!([burst(50 * HOUR, 20), burst(51 * HOUR, 100)].map(|burst| nights.off_next(&burst)), [None, None]);
+        let known = burst(26 * HOUR + SECOND, 100);
+        assert!(nights.knows(&known, 0) && nights.off_next(&known).is_none());
+        let larger = burst(50 * HOUR + 200 * SECOND, 900);
+        assert!(!nights.knows(&larger, 0) && nights.off_next(&larger) == Some(200 * SECOND));
+        nights.add(larger);
         assert_eq!(nights.expects(74 * HOUR, LEAD, None, false).map(|expected| expected.claims), Some(930));
     }
 
     #[test]
     fn bursts_are_forgotten_after_two_patterns() {
         let mut nights = series(Period::Day, &[0]);
-        (1..40).for_each(|day| assert!(nights.takes(&burst(day * DAY, 100))));
+        (1..40).for_each(|day| nights.add(burst(day * DAY, 100)));
         assert_eq!(nights.bursts().count(), 15);
         assert_eq!(nights.until(30 * DAY).map(|series| series.bursts().count()), Some(6));
     }
