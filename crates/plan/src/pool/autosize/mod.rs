@@ -12,9 +12,9 @@ pub mod forecaster;
 pub mod history;
 pub mod learning;
 #[cfg(test)]
-mod recurring_break_tests;
-#[cfg(test)]
 mod recurring_hostile_tests;
+#[cfg(test)]
+mod recurring_irregular_tests;
 #[cfg(test)]
 mod recurring_tests;
 #[cfg(test)]

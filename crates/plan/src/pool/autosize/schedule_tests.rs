@@ -45,10 +45,10 @@ fn a_schedule_that_is_larger_than_needed_asks_for_no_more_at_other_times() {
         let mut sizer = Sizer::new(goal(schedules));
         (0..3).for_each(|_| sizer.took(240 * SECOND));
         sizer.learn_with_measured_lead();
-        let (mut state, mut sizes) = (1_u64, Vec::new());
+        let (mut draw, mut sizes) = (1_u64, Vec::new());
         for at in (0..2 * DAYS * DAY).step_by(10_000) {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            sizer.observe(BEGIN + at, u32::from((state >> 33).is_multiple_of(6)));
+            draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            sizer.observe(BEGIN + at, u32::from((draw >> 33).is_multiple_of(6)));
             if at > DAYS * DAY
                 && !(6 * HOUR..20 * HOUR).contains(&(at % DAY))
                 && let Advice::Size { size, .. } = sizer.advice()

@@ -346,7 +346,8 @@ impl Forecaster {
     fn without_recurring(&mut self, slot: i64, count: u32) -> u32 {
         let lengths = Lengths { slot: self.slot, lead: self.slot * LEAD };
         let end = ((slot + 1) as f64 * self.slot) as i64;
-        let by_clock = self.recurring.pass(end, count, self.rates.mean(7) * LEAD, lengths, self.goal.creates);
+        let usual = self.rates.mean(7) * LEAD;
+        let by_clock = self.recurring.pass(end, count, usual, lengths, self.goal.creates, self.goal.most);
         self.levels.hits(by_clock.hits);
         count - by_clock.claims
     }

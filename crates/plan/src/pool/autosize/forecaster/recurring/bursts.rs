@@ -23,14 +23,14 @@ pub struct Burst {
     pub begin: i64,
     /// When it was over.
     pub end: i64,
-    /// How many claims came in it.
+    /// How many claims came in it, without those that come as usual.
     pub claims: u32,
     /// Machines were there for most of them, because it was expected.
     pub held: bool,
 }
 
 /// Looks for bursts as time goes on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Watch {
     /// Ends of slots of the last lead time with their claims, but none without any.
     recent: VecDeque<(i64, u32)>,
@@ -40,10 +40,12 @@ pub struct Watch {
 }
 
 /// A burst that is not over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Open {
     begin: i64,
     claims: u32,
+    /// So many claims came in a lead time before it.
+    usual: f64,
 }
 
 /// How long the slots are in which claims are counted, and the lead time, in milliseconds.
@@ -74,7 +76,7 @@ impl Watch {
         let is_burst = f64::from(sum) >= least;
         if is_burst && !self.goes_on {
             let begin = self.first_after(sum / BEFORE).unwrap_or(now);
-            self.open = Some(Open { begin: begin - lengths.slot as i64, claims: self.since(begin) });
+            self.open = Some(Open { begin: begin - lengths.slot as i64, claims: self.since(begin), usual });
         }
         // A load that goes on becomes the usual one, and until then chance takes it a little above and below what makes a burst.
         self.goes_on = self.goes_on && f64::from(sum) >= least * ENDED;
@@ -97,8 +99,10 @@ impl Watch {
         let half = now - lead / 2;
         let tail = self.since(half + 1);
         let elapsed = (now - open.begin) as f64;
-        let mean = f64::from(open.claims) * (now - half) as f64 / elapsed.max(1.0);
-        let fades = open.begin < half && f64::from(tail) <= FADED * mean;
+        // What comes as usual goes on.
+        let as_usual = |time: f64| open.usual * time / lead.max(1) as f64;
+        let mean = (f64::from(open.claims) - as_usual(elapsed)) * (now - half) as f64 / elapsed.max(1.0);
+        let fades = open.begin < half && f64::from(tail) - as_usual((now - half) as f64) <= FADED * mean;
         let too_long = elapsed >= LONGEST * lead as f64;
         if !fades && !too_long {
             return None;
@@ -108,6 +112,7 @@ impl Watch {
             self.recent.clear();
         }
         let (end, claims) = if fades { (half, open.claims - tail) } else { (now, open.claims) };
+        let claims = claims.saturating_sub(as_usual((end - open.begin) as f64) as u32).max(1);
         // A record has whole seconds.
         let (begin, end) = (open.begin.div_euclid(1_000) * 1_000, (end + 999).div_euclid(1_000) * 1_000);
         Some(Burst { begin, end, claims, held: false })
@@ -161,7 +166,7 @@ mod tests {
         let steady: Vec<(i64, u32)> = (0..720).map(|slot| (slot * 5, 2)).collect();
         assert_eq!(found(&steady, 38.0), []);
         assert_eq!(found(&[(10, 7)], 0.5), [], "seven are few");
-        assert!(matches!(found(&[(10, 90)], 20.0)[..], [(10, _, 90)]));
+        assert!(matches!(found(&[(10, 90)], 20.0)[..], [(10, _, 80..=90)]));
         assert_eq!(found(&[(10, 70)], 20.0), []);
     }
 
@@ -169,7 +174,7 @@ mod tests {
     fn a_load_that_rises_and_stays_is_one_burst_of_eight_lead_times() {
         let rise: Vec<(i64, u32)> = (0..600).map(|slot| (600 + slot * 5, 3)).collect();
         let found = found(&rise, 1.0);
-        assert!(matches!(found[..], [(600, 1_355..=1_365, 456..=465)]), "{found:?}");
+        assert!(matches!(found[..], [(600, 1_355..=1_365, 448..=457)]), "{found:?}");
     }
 
     #[test]

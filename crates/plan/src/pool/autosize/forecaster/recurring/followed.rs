@@ -26,19 +26,24 @@ pub struct Hold {
     pub wanted: u32,
     /// From when on machines are ready.
     ready: i64,
+    /// So many of its claims found one.
+    hits: u32,
 }
 
 impl Hold {
     /// Asks for machines for what comes within two lead times from now on: of a burst that takes longer, others can be bought while
-    /// it goes on.
-    fn want(&mut self, now: i64, lead: f64) {
+    /// it goes on. The pool may have `most`.
+    fn want(&mut self, now: i64, lead: f64, most: u32) {
         let (expected, claims) = (self.expected, f64::from(self.expected.claims));
         if self.begun.is_none() && self.has_begun() {
             self.begun = Some(now);
         }
         let since = self.begun.map_or(0, |begun| now - begun + expected.lasts / i64::from(FEW));
         let share = (2.0f64.mul_add(lead, since as f64) / (expected.lasts as f64).max(1.0)).min(1.0);
-        self.wanted = ((claims * share).ceil() as u32).saturating_sub(self.came);
+        // Those that are claimed are replaced after a lead time.
+        let replaced = self.begun.map_or(0.0, |begun| (now - begun) as f64 / lead.max(1.0));
+        let served = (claims * share).ceil().min(f64::from(most) * (1.0 + replaced));
+        self.wanted = (served as u32).saturating_sub(self.came).min(most);
     }
 
     const fn has_begun(&self) -> bool {
@@ -55,7 +60,9 @@ impl Hold {
         self.came = self.came.saturating_add(claims);
         self.wanted -= served;
         taken.claims += claims;
-        taken.hits += if now > self.ready { served } else { 0 };
+        let hits = if now > self.ready { served } else { 0 };
+        self.hits += hits;
+        taken.hits += hits;
     }
 
     /// How many it still expects, of so many.
@@ -132,12 +139,21 @@ impl Followed {
         } else if was_given_up {
             self.failed &= !1;
         }
-        self.series.add(Burst { held: hold.is_some_and(|hold| hold.ready <= burst.begin), ..burst });
+        self.series.add(Burst { held: hold.is_some_and(|hold| hold.hits >= burst.claims.div_ceil(2)), ..burst });
         hold.is_some_and(|hold| hold.came >= burst.claims / 2)
     }
 
-    /// Keeps machines for what is expected, and no longer for what did not come. A burst that goes on has come.
-    pub fn keep(&mut self, now: i64, lead: f64, creates: Option<CreateRate>, is_burst: bool) {
+    /// Keeps machines for what is expected, and no longer for what did not come. A burst that goes on has come, and one that was
+    /// expected before somebody `watched` may have. Returns how many it keeps, of `most`.
+    pub fn keep(
+        &mut self,
+        now: i64,
+        watched: i64,
+        lead: f64,
+        creates: Option<CreateRate>,
+        is_burst: bool,
+        most: u32,
+    ) -> u32 {
         let comes = |hold: &Hold| is_burst && hold.begun.is_some();
         if let Some(hold) = self.hold.filter(|hold| now >= hold.expected.until && !comes(hold)) {
             self.hold = None;
@@ -149,16 +165,18 @@ impl Followed {
         }
         if self.hold.is_none() {
             let doubt = self.failed & IN_DOUBT == IN_DOUBT;
-            self.hold = self.series.expects(now, lead, creates, doubt).map(|expected| Hold {
+            let expected = self.series.expects(now, lead, creates, doubt).filter(|expected| expected.at >= watched);
+            self.hold = expected.map(|expected| Hold {
                 expected,
                 came: 0,
                 begun: None,
                 wanted: 0,
-                ready: now + lead as i64,
+                ready: now + expected.takes,
+                hits: 0,
             });
         }
-        if let Some(hold) = &mut self.hold {
-            hold.want(now, lead);
-        }
+        let Some(hold) = &mut self.hold else { return 0 };
+        hold.want(now, lead, most);
+        hold.wanted
     }
 }

@@ -40,7 +40,7 @@ pub struct ByClock {
 }
 
 /// What is known of bursts that come again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recurring {
     watch: Watch,
     /// Bursts that belong to no series, the oldest first.
@@ -48,13 +48,15 @@ pub struct Recurring {
     followed: Vec<Followed>,
     /// When the first slot ended that was seen.
     since: Option<i64>,
+    /// And the first one since somebody watches without a gap.
+    watched: Option<i64>,
     /// A series was found, of whose bursts something was learnt that is wrong now.
     is_new: bool,
 }
 
 impl Recurring {
     /// So many claims came in a slot that ends at this millisecond; lately `usual` came within a lead time, without those by the clock.
-    /// Returns those by the clock.
+    /// Returns those by the clock. The pool may have `most` machines.
     pub fn pass(
         &mut self,
         now: i64,
@@ -62,7 +64,9 @@ impl Recurring {
         usual: f64,
         lengths: Lengths,
         creates: Option<CreateRate>,
+        most: u16,
     ) -> ByClock {
+        let watched = *self.watched.get_or_insert(now);
         self.since = Some(self.since.map_or(now, |since| since.min(now)));
         let over = self.watch.pass(now, claims, usual, lengths);
         let is_burst = over.is_some() || self.watch.is_open();
@@ -70,14 +74,17 @@ impl Recurring {
         if let Some(burst) = over {
             self.came(burst, lengths);
         }
-        let is_burst = self.watch.is_open();
-        self.followed.iter_mut().for_each(|followed| followed.keep(now, lengths.lead, creates, is_burst));
+        let (is_burst, mut most) = (self.watch.is_open(), u32::from(most));
+        for followed in &mut self.followed {
+            most -= followed.keep(now, watched, lengths.lead, creates, is_burst, most);
+        }
         by_clock
     }
 
     /// Nobody watches for a while, so whether a burst comes is not known.
     pub fn interrupt(&mut self) {
         self.watch.interrupt();
+        self.watched = None;
         self.followed.iter_mut().for_each(|followed| followed.hold = None);
     }
 
@@ -107,6 +114,7 @@ impl Recurring {
             single: self.single.into_iter().filter(|burst| burst.begin < begins.min(ends)).collect(),
             followed: self.followed.into_iter().filter_map(|followed| followed.until(ends)).collect(),
             since: self.since.filter(|since| *since < ends),
+            watched: None,
             is_new: false,
         }
     }
@@ -123,12 +131,16 @@ impl Recurring {
     /// How many of these claims come by the clock: those of a burst that is known, when all is learnt again, or that was expected.
     fn take(&mut self, now: i64, claims: u32, is_burst: bool, usual: f64, lengths: Lengths) -> ByClock {
         let around = around(lengths);
-        if let Some(burst) = self.followed.iter().find_map(|followed| followed.series.at(now, around)) {
-            return ByClock { claims, hits: if burst.held { claims } else { 0 } };
-        }
-        // Until a burst begins, what comes is not its own, except what is more than usual.
+        // What comes as usual is not its own: until a burst begins, neither is what chance adds to that.
         let usual = usual * lengths.slot / lengths.lead;
-        let others = if is_burst { 0 } else { CHANCE.mul_add(usual.sqrt(), usual).ceil() as u32 };
+        let claims_of_burst = claims.saturating_sub(usual as u32);
+        if let Some(burst) = self.followed.iter().find_map(|followed| followed.series.at(now, around)) {
+            return ByClock { claims: claims_of_burst, hits: if burst.held { claims_of_burst } else { 0 } };
+        }
+        if is_burst && self.followed.iter().any(|followed| followed.series.may_have_come(now)) {
+            return ByClock { claims: claims_of_burst, hits: 0 };
+        }
+        let others = if is_burst { usual as u32 } else { CHANCE.mul_add(usual.sqrt(), usual).ceil() as u32 };
         give(&mut self.followed, now, claims.saturating_sub(others), is_burst)
     }
 
@@ -138,13 +150,21 @@ impl Recurring {
         if self.followed.iter().any(|followed| followed.series.knows(&burst, around(lengths))) {
             return;
         }
-        let Some(burst) = self.beyond_series(burst) else { return };
+        let Some(burst) = self.beyond_forgotten(burst).and_then(|burst| self.beyond_series(burst)) else { return };
         self.single.retain(|other| other.begin > burst.begin - REMEMBERED);
         let since = self.since.unwrap_or(burst.begin).max(burst.begin - REMEMBERED);
         match search::find(&burst, &mut self.single, since, lengths.lead) {
             Some(series) => self.follow(series),
             None => self.remember(burst),
         }
+    }
+
+    /// What of a burst is more than those explain that a series no longer remembers, when all is learnt again.
+    fn beyond_forgotten(&self, burst: Burst) -> Option<Burst> {
+        let mut of = self.followed.iter().filter(|followed| followed.series.may_have_come(burst.begin));
+        let Some(most) = of.next().map(|followed| followed.series.most()) else { return Some(burst) };
+        let more = Burst { claims: burst.claims.saturating_sub(most), ..burst };
+        (burst.claims / 2 > most).then_some(more)
     }
 
     /// Adds a burst to the series that it belongs to: to one, or to all that expect one at this time, if it is as large as all of
@@ -210,11 +230,12 @@ mod tests {
     const SECOND: i64 = 1_000;
     const LENGTHS: Lengths = Lengths { slot: 5_000.0, lead: 95_000.0 };
     const DAY_SLOTS: i64 = 17_280;
+    const MOST: u16 = 10_000;
 
     /// Plays slots of 5 s up to this one, in which so many claims come, and returns all that came by the clock.
     fn play(recurring: &mut Recurring, slots: std::ops::Range<i64>, claims: impl Fn(i64) -> u32) -> ByClock {
         slots.fold(ByClock::default(), |sum, slot| {
-            let by_clock = recurring.pass((slot + 1) * 5 * SECOND, claims(slot), 1.0, LENGTHS, None);
+            let by_clock = recurring.pass((slot + 1) * 5 * SECOND, claims(slot), 1.0, LENGTHS, None, MOST);
             ByClock { claims: sum.claims + by_clock.claims, hits: sum.hits + by_clock.hits }
         })
     }
@@ -293,6 +314,65 @@ mod tests {
         let during = recurring.wanted();
         assert!((130..200).contains(&before) && (100..250).contains(&during), "{before} {during} of 480");
         assert!(came.hits > 200, "{came:?}");
+    }
+
+    #[test]
+    fn a_job_of_each_hour_is_one_series_however_often_all_is_learnt_again() {
+        // 60 claims at the full hour of twelve days, of which a series remembers the last two.
+        let hourly = |slot: i64| if slot % 720 == 0 { 60 } else { 0 };
+        let slots = 12 * DAY_SLOTS;
+        let mut recurring = Recurring::default();
+        play(&mut recurring, 0..slots, hourly);
+        for round in 0..3 {
+            recurring = Recurring::read(&recurring.write()).unwrap().to_learn_again(0, slots * 5 * SECOND);
+            let came = play(&mut recurring, 0..slots, hourly);
+            assert_eq!((recurring.followed.len(), came.claims), (1, 288 * 60), "round {round}");
+        }
+    }
+
+    #[test]
+    fn machines_are_kept_for_a_burst_alone_where_as_many_claims_come_all_the_time() {
+        // 3,600 claims an hour, and 504 more in a minute from each full hour on.
+        let busy = |slot: i64| 5 + if slot % 720 < 12 { 42 } else { 0 };
+        let (mut recurring, mut by_clock) = (Recurring::default(), 0);
+        for slot in 0..12 * 720 {
+            by_clock += recurring.pass((slot + 1) * 5 * SECOND, busy(slot), 95.0, LENGTHS, None, MOST).claims;
+            if slot > 4 * 720 && slot % 720 == 719 {
+                assert!((500..560).contains(&recurring.wanted()), "{}", recurring.wanted());
+            }
+        }
+        // Three of twelve show that it comes each hour.
+        assert!((4_000..4_600).contains(&by_clock), "{by_clock}");
+    }
+
+    #[test]
+    fn a_burst_within_a_gap_is_not_waited_for_after_it() {
+        let mut recurring = Recurring::default();
+        play(&mut recurring, 0..2 * DAY_SLOTS + 1_425, night);
+        assert!(recurring.wanted() > 0);
+        recurring.interrupt();
+        // Nobody counts from a minute before the burst until a minute after it.
+        play(&mut recurring, 2 * DAY_SLOTS + 1_452..2 * DAY_SLOTS + 1_456, night);
+        assert_eq!(recurring.wanted(), 0);
+        play(&mut recurring, 2 * DAY_SLOTS + 1_456..2 * DAY_SLOTS + 1_700, night);
+        assert_eq!(recurring.followed[0].failed, 0);
+        play(&mut recurring, 2 * DAY_SLOTS + 1_700..3 * DAY_SLOTS + 1_439, night);
+        assert_eq!(recurring.wanted(), 110, "the next night");
+    }
+
+    #[test]
+    fn no_more_are_asked_for_or_found_than_the_pool_may_have() {
+        let mut recurring = Recurring::default();
+        let pass = |recurring: &mut Recurring, slots: std::ops::Range<i64>| {
+            slots.fold(0, |hits, slot| {
+                hits + recurring.pass((slot + 1) * 5 * SECOND, night(slot), 1.0, LENGTHS, None, 30).hits
+            })
+        };
+        pass(&mut recurring, 0..2 * DAY_SLOTS + 1_439);
+        assert_eq!(recurring.wanted(), 30);
+        assert_eq!(pass(&mut recurring, 2 * DAY_SLOTS + 1_439..2 * DAY_SLOTS + 1_500), 30);
+        let mut again = recurring.to_learn_again(0, (2 * DAY_SLOTS + 1_500) * 5 * SECOND);
+        assert_eq!(pass(&mut again, 0..2 * DAY_SLOTS + 1_500), 0, "most of them found none");
     }
 
     #[test]

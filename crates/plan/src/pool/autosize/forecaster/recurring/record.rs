@@ -165,7 +165,7 @@ mod tests {
                 let mut recurring = read;
                 let lengths = super::super::Lengths { slot: 5_000.0, lead: 95_000.0 };
                 for slot in 0..100 {
-                    recurring.pass(slot * 5_000, 3, 20.0, lengths, None);
+                    recurring.pass(slot * 5_000, 3, 20.0, lengths, None, 10_000);
                 }
                 prop_assert!(recurring.write().len() <= MOST_TEXT);
             }

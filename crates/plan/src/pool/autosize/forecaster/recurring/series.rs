@@ -103,6 +103,8 @@ pub struct Expected {
     pub claims: u32,
     /// How long they take to come, in milliseconds.
     pub lasts: i64,
+    /// How long it takes until all machines are ready, in milliseconds.
+    pub takes: i64,
 }
 
 /// Bursts with the same time between them, or a multiple of it. There is at least one.
@@ -159,6 +161,15 @@ impl Series {
         self.bursts().rev().find(|burst| (burst.begin - around..=burst.end + around).contains(&at))
     }
 
+    /// Whether a burst at this millisecond may have been one of the series that is no longer remembered.
+    pub fn may_have_come(&self, at: i64) -> bool {
+        let (number, offset) = self.place(at);
+        let late = offset - self.mean_offset();
+        let lasts = self.lately().map(|burst| burst.end - burst.begin).max().unwrap_or(0);
+        let first = self.before.front().map_or(0, |burst| self.place(burst.begin).0);
+        number < first && (-self.period.tolerance()..=self.period.tolerance() + lasts).contains(&late)
+    }
+
     /// Whether none has come for so long that it is over.
     pub fn is_over(&self, now: i64) -> bool {
         now - self.last.begin > self.remembered().max(LONGEST_PAUSE)
@@ -179,7 +190,8 @@ impl Series {
         let claims = most.saturating_add(f64::from(most).sqrt() as u32);
         let creating = creates.map_or(0.0, |creates| f64::from(claims) / creates.per_second * SECOND as f64);
         let from = begin + first - margin - AHEAD.mul_add(lead, creating) as i64;
-        let expected = Expected { at: begin + self.mean_offset(), from, until: begin + later, claims, lasts };
+        let takes = (lead + creating) as i64;
+        let expected = Expected { at: begin + self.mean_offset(), from, until: begin + later, claims, lasts, takes };
         (from <= now && self.period.suits(lead) && self.is_expected(number, doubt)).then_some(expected)
     }
 

@@ -70,7 +70,7 @@ impl Player {
                 self.next += 1;
             }
             let usual = self.rates.mean(7) * SLOTS;
-            let by_clock = self.recurring.pass(BEGIN + end, came, usual, lengths, None);
+            let by_clock = self.recurring.pass(BEGIN + end, came, usual, lengths, None, 10_000);
             self.rates.add(f64::from(came - by_clock.claims));
             sum = ByClock { claims: sum.claims + by_clock.claims, hits: sum.hits + by_clock.hits };
             look(end, &self.recurring, came);
