@@ -45,7 +45,7 @@ fn a_schedule_that_is_larger_than_needed_asks_for_no_more_at_other_times() {
         let mut sizer = Sizer::new(goal(schedules));
         (0..3).for_each(|_| sizer.took(240 * SECOND));
         sizer.learn_with_measured_lead();
-        let (mut draw, mut sizes) = (1_u64, Vec::new());
+        let (mut draw, mut found) = (1_u64, Vec::new());
         for at in (0..2 * DAYS * DAY).step_by(10_000) {
             draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             sizer.observe(BEGIN + at, u32::from((draw >> 33).is_multiple_of(6)));
@@ -53,10 +53,10 @@ fn a_schedule_that_is_larger_than_needed_asks_for_no_more_at_other_times() {
                 && !(6 * HOUR..20 * HOUR).contains(&(at % DAY))
                 && let Advice::Size { size, .. } = sizer.advice()
             {
-                sizes.push(size);
+                found.push(size);
             }
         }
-        f64::from(sizes.iter().sum::<i32>()) / sizes.len() as f64
+        f64::from(found.iter().sum::<i32>()) / found.len() as f64
     };
     let without = in_the_mean(json!([]));
     let by_day = json!([{ "name": "day", "cron": "0 8 * * *", "durationSeconds": 36_000, "targetSize": 8 }]);
