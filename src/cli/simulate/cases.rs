@@ -8,7 +8,6 @@ use bullpen_simulate::{
     Arrival, BOOT_JITTER_PERCENT, BOOT_SECONDS, Boot, Case, CloudModel, CreateRate, MILLISECOND, Micros, Policy,
     SECOND, Setup, hourly_price, loop_size, run_all,
 };
-
 use jiff::Timestamp;
 
 use super::args::{Price, SimulateArgs};

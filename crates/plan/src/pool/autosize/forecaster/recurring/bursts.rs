@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 /// So many claims within a lead time are a burst at least. Fewer are no reason to know when they come.
 const LEAST: f64 = 8.0;
 /// It has at least this many times the claims that came lately in a lead time, and is above them by so many times their square root:
-/// chance does that less than once in a week.
+/// chance alone does that about once in a week.
 const ABOVE: (f64, f64) = (4.0, 6.0);
 /// It lasts so many lead times at most. What comes later is a load that goes on.
 const LONGEST: f64 = 8.0;
