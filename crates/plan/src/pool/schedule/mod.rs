@@ -9,8 +9,8 @@ mod cron;
 use bullpen_api::{InstancePoolSpec, PoolSchedule};
 use croner::parser::{CronParser, Seconds, Year};
 use croner::{Cron, YEAR_UPPER_LIMIT};
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp, Zoned};
 
 /// So many changes are looked at for one that changes the target. More follow each other only where schedules of
@@ -163,15 +163,51 @@ impl<'a> Schedule<'a> {
 
     /// When it ends, if it is on at `now`.
     fn end_if_on(&self, now: Timestamp) -> Option<Timestamp> {
-        let begin = self.cron.find_previous_occurrence(&now.to_zoned(self.zone.clone()), true).ok()?;
+        let begin = self.begin_before(now)?;
         let end = self.end(&begin);
         (begin.timestamp() <= now && now < end).then_some(end)
     }
 
+    /// Its last begin until `now`.
+    fn begin_before(&self, now: Timestamp) -> Option<Zoned> {
+        let (clock, is_repeated) = self.clock(now);
+        let begin = self.cron.find_previous_occurrence(&clock.to_zoned(TimeZone::UTC).ok()?, !is_repeated).ok()?;
+        Some(self.comes(begin.datetime())?.to_zoned(self.zone.clone()))
+    }
+
     /// Its next begin after `now`.
     fn next_begin(&self, now: Timestamp) -> Option<Timestamp> {
-        let next = self.cron.find_next_occurrence(&now.to_zoned(self.zone.clone()), false).ok()?;
-        Some(next.timestamp()).filter(|next| *next > now)
+        let (clock, is_repeated) = self.clock(now);
+        let next = self.cron.find_next_occurrence(&clock.to_zoned(TimeZone::UTC).ok()?, is_repeated).ok()?;
+        self.comes(next.datetime()).filter(|next| *next > now)
+    }
+
+    /// What the clock of its time zone shows at `now`. Of times that it shows again, all have come by then: so it is the end of those,
+    /// before which it had come.
+    fn clock(&self, now: Timestamp) -> (DateTime, bool) {
+        let shown = now.to_zoned(self.zone.clone());
+        if let AmbiguousOffset::Fold { before, after } = self.zone.to_ambiguous_timestamp(shown.datetime()).offset()
+            && shown.offset() == after
+            && let Some(change) = self.last_change(now)
+        {
+            return (before.to_datetime(change), true);
+        }
+        (shown.datetime(), false)
+    }
+
+    /// When its clock first shows this time, or a later one if it skips it.
+    fn comes(&self, clock: DateTime) -> Option<Timestamp> {
+        match self.zone.to_ambiguous_timestamp(clock).offset() {
+            AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(clock).ok(),
+            AmbiguousOffset::Fold { before, .. } => before.to_timestamp(clock).ok(),
+            AmbiguousOffset::Gap { before, .. } => self.last_change(before.to_timestamp(clock).ok()?),
+        }
+    }
+
+    /// When its clock was last put forward or back, until this moment.
+    fn last_change(&self, until: Timestamp) -> Option<Timestamp> {
+        let after = until.checked_add(SignedDuration::from_secs(1)).ok()?;
+        self.zone.preceding(after).next().map(|change| change.timestamp())
     }
 
     /// The end by the clock of the time zone. In an hour that the clock repeats, that may lie before the begin; then the

@@ -121,6 +121,95 @@ fn a_begin_that_the_clock_skips_comes_right_after_and_one_that_it_repeats_comes_
 }
 
 #[test]
+fn begins_of_a_list_or_a_step_that_the_clock_skips_come_right_after_too() {
+    let begins = |cron: &str, zone: &str, from: &str, hours: i64| -> Vec<String> {
+        let schedule = [schedule("list", cron, zone, 1, 5)];
+        let read = Schedule::read(&schedule[0]).unwrap();
+        let mut now = at(&format!("{from}[{zone}]"));
+        let end = now + SignedDuration::from_hours(hours);
+        let next = std::iter::from_fn(|| {
+            now = read.next_begin(now).filter(|next| *next < end)?;
+            Some(now.to_zoned(read.zone.clone()).strftime("%H:%M%z").to_string())
+        });
+        next.collect()
+    };
+    for cron in ["0 2 * * *", "0,30 2 * * *", "*/30 2 * * *", "15 2 * * 0,1", "0-45/15 2 29,30 3 *"] {
+        let first = begins(cron, "Europe/Berlin", "2026-03-28T12:00", 24);
+        assert_eq!(first, ["03:00+0200"], "{cron}");
+    }
+    assert_eq!(
+        begins("0 2,14 * * *", "Europe/Berlin", "2026-03-28T12:00", 36),
+        ["14:00+0100", "03:00+0200", "14:00+0200"]
+    );
+    assert_eq!(
+        begins("30 2-4 * * *", "America/New_York", "2026-03-08T00:00", 20),
+        ["03:00-0400", "03:30-0400", "04:30-0400"]
+    );
+    for (cron, expected) in [
+        ("30 1 * * *", vec!["01:30-0400"]),
+        ("0 1,13 * * *", vec!["01:00-0400", "13:00-0500"]),
+        ("30 1,2 * * *", vec!["01:30-0400", "02:30-0500"]),
+        ("0,30 1-2 * * *", vec!["01:00-0400", "01:30-0400", "02:00-0500", "02:30-0500"]),
+    ] {
+        assert_eq!(begins(cron, "America/New_York", "2026-11-01T00:00", 20), expected, "{cron}");
+    }
+    // Half an hour is repeated there.
+    assert_eq!(begins("45 1 * * *", "Australia/Lord_Howe", "2026-04-05T00:00", 24), ["01:45+1100"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn each_begin_by_the_clock_comes_once_also_where_the_clock_changes(
+        minutes in proptest::collection::btree_set(0..60_i8, 1..4),
+        hours in proptest::collection::btree_set(0..24_i8, 1..6),
+        zone in prop_oneof![
+            Just("Europe/Berlin"), Just("America/New_York"), Just("Australia/Lord_Howe"), Just("Asia/Kathmandu"),
+            Just("America/Santiago"),
+        ],
+        autumn in any::<bool>(),
+    ) {
+        let list = |numbers: &std::collections::BTreeSet<i8>| {
+            numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        };
+        let schedule = [schedule("list", &format!("{} {} * * *", list(&minutes), list(&hours)), zone, 1, 5)];
+        let read = Schedule::read(&schedule[0]).unwrap();
+        // All clocks that change do so within these weeks.
+        let months = if autumn { [(2026, 9, 1), (2026, 11, 10)] } else { [(2026, 3, 1), (2026, 4, 20)] };
+        let [first, last] = months.map(|(year, month, day)| Date::new(year, month, day).unwrap());
+        let mut expected = std::collections::BTreeSet::new();
+        let mut day = first;
+        while day < last {
+            for (hour, minute) in hours.iter().flat_map(|hour| minutes.iter().map(move |minute| (*hour, *minute))) {
+                let wanted = day.at(hour, minute, 0, 0);
+                let mut begin = wanted.to_zoned(read.zone.clone()).unwrap();
+                // What is skipped comes later by the clock: it is to come as soon as the clock is beyond it.
+                while begin.datetime() > wanted {
+                    let before = begin.checked_sub(SignedDuration::from_mins(1)).unwrap();
+                    if before.datetime() < wanted { break; }
+                    begin = before;
+                }
+                expected.insert(begin.timestamp());
+            }
+            day = day.tomorrow().unwrap();
+        }
+        let (mut now, mut found) = (first.to_zoned(read.zone.clone()).unwrap().timestamp() - SignedDuration::from_secs(1), vec![]);
+        let end = last.to_zoned(read.zone.clone()).unwrap().timestamp();
+        while let Some(next) = read.next_begin(now).filter(|next| *next < end) {
+            prop_assert!(read.end_if_on(next).is_some());
+            let previous = read.begin_before(next).map(|begin| begin.timestamp());
+            prop_assert_eq!(previous, Some(next));
+            let just_before = read.begin_before(next - SignedDuration::from_secs(1)).map(|begin| begin.timestamp());
+            prop_assert!(found.is_empty() || just_before == found.last().copied());
+            found.push(next);
+            now = next;
+        }
+        prop_assert_eq!(found, expected.into_iter().collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_named_and_the_others_count() {
     let mixed = [
         schedule("typo", "0 25 * * *", "Etc/UTC", 1, 9),
