@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use tokio::net::TcpListener;
 
 use super::signals::Signals;
-use super::{CommandResult, ExitWith};
+use super::{CommandResult, ExitWith, say, say_error};
 use crate::conformance::{Calls, Ends, Finding, Report, Settings, installations, read, run};
 use crate::provider::{EndpointFlag, Endpoints, Provider, ProviderFlags, Registry};
 
@@ -84,7 +84,7 @@ pub(super) fn execute(args: &ConformanceArgs) -> CommandResult {
         let subject = match subject(args).await {
             Ok(subject) => subject,
             Err(why) => {
-                eprintln!("error: {}", shown::block(&why));
+                say_error(&why);
                 return Err(ExitWith(UNUSABLE).into());
             }
         };
@@ -170,13 +170,13 @@ async fn check(subject: Subject, output: Format, mut signals: Signals) -> Report
         if let (Some(calls), Some(listener)) = (settings.calls.clone(), listener)
             && let Err(error) = calls.serve(listener).await
         {
-            eprintln!("error: machines cannot call any more (--listen): {error}");
+            say_error(&format!("machines cannot call any more (--listen): {error}"));
         }
         pending::<Infallible>().await
     };
     let signalled = async {
         signals.next().await;
-        eprintln!("interrupted: the machines of this run are being ended; once more to leave them");
+        say("interrupted: the machines of this run are being ended; once more to leave them");
         ends.stop.cancel();
         signals.next().await;
         ends.abandon.cancel();

@@ -8,7 +8,7 @@ use bullpen_api::crds;
 use bullpen_plan::operator::skew::Finding;
 use kube::ResourceExt;
 
-use super::{CommandResult, ExitWith};
+use super::{CommandResult, ExitWith, say_error};
 use crate::cluster::api_health::ApiHealth;
 use crate::cluster::client::{clients, configuration};
 use crate::cluster::definitions::look;
@@ -53,7 +53,7 @@ pub(super) fn execute(args: &CrdsArgs) -> CommandResult {
 fn check(kubeconfig: Option<&Path>) -> CommandResult {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let finding = runtime.block_on(found(kubeconfig)).map_err(|error| {
-        eprintln!("error: {}", shown::block(&error.to_string()));
+        say_error(&error.to_string());
         ExitWith(NOT_ASKED)
     })?;
     if finding.skew.is_usable() {

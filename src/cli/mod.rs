@@ -12,6 +12,7 @@ mod simulate;
 mod uninstall;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use bullpen_access::shown;
@@ -91,8 +92,17 @@ pub fn exit_code(result: &CommandResult) -> ExitCode {
     if let Some(ExitWith(code)) = error.downcast_ref::<ExitWith>() {
         return ExitCode::from(*code);
     }
-    eprintln!("error: {}", shown::block(&error.to_string()));
+    say_error(&error.to_string());
     ExitCode::FAILURE
+}
+
+/// Says a line on standard error. Where nobody reads it, the exit code has to say enough.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn say_error(why: &str) {
+    say(&format!("error: {}", shown::block(why)));
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `bullpen uninstall --check`: lists what is left of the installation, and the commands that remove it.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use bullpen_access::shown;
@@ -7,7 +8,7 @@ use bullpen_uninstall::report::Report;
 use bullpen_uninstall::{Commands, Leftovers, NOT_ASKED, SOMETHING_LEFT, Scope, ask, only_checks};
 use clap::ValueEnum;
 
-use super::{CommandResult, ExitWith};
+use super::{CommandResult, ExitWith, say_error};
 use crate::cluster::api_health::ApiHealth;
 use crate::cluster::client::{clients, configuration};
 use crate::telemetry::Metrics;
@@ -48,7 +49,7 @@ pub(super) fn execute(args: &UninstallArgs) -> CommandResult {
         Ok(false) => Ok(()),
         Ok(true) => Err(Box::new(ExitWith(SOMETHING_LEFT))),
         Err(error) => {
-            eprintln!("error: {}", shown::block(&error.to_string()));
+            say_error(&error.to_string());
             Err(Box::new(ExitWith(NOT_ASKED)))
         }
     }
@@ -69,8 +70,8 @@ async fn check(args: &UninstallArgs) -> Result<bool, Box<dyn std::error::Error +
     let commands = Commands::new("bullpen", &options, &scope);
     let report = Report::new(leftovers, &commands).kept_by(args.to_keep.clone());
     match args.output {
-        Format::Text => println!("{}", report.text()),
-        Format::Json => println!("{}", shown::json(&serde_json::to_string_pretty(&report)?)),
+        Format::Text => writeln!(std::io::stdout(), "{}", report.text())?,
+        Format::Json => writeln!(std::io::stdout(), "{}", shown::json(&serde_json::to_string_pretty(&report)?))?,
     }
     Ok(left)
 }

@@ -79,7 +79,7 @@ mod tests {
             (read("").unwrap_err(), "it has 0 documents"),
             (read(&format!("{FINE}---\n{FINE}")).unwrap_err(), "it has 2 documents"),
             (replaced("kind: LaunchConfig", "kind: InstancePool"), "kind: LaunchConfig"),
-            (replaced("  zone: r1-a\n", ""), "spec: missing field `zone`"),
+            (replaced("  zone: r1-a\n", ""), "spec.zone: is missing"),
             (replaced("zone:", "zones:"), "spec.zones: there is no such field; there are aws, billingSeconds"),
             (replaced("zone: r1-a", "zone: \"\""), "spec.zone: has 0 characters, and must be at least 1"),
             (replaced("{endpoint:", "{bootMilliseconds: -1, endpoint:"), "spec.simulated.bootMilliseconds: is -1"),

@@ -196,3 +196,21 @@ async fn a_run_whose_output_nobody_reads_any_more_still_ends_its_machines() {
     assert_eq!(code, Some(0), "{stderr}");
     nothing_is_left(&cloud).await;
 }
+
+#[tokio::test]
+async fn an_error_that_nobody_can_read_ends_with_its_code_all_the_same() {
+    for arguments in [
+        ["simulate", "--pool", "none.yaml", "--trace", "none.csv"].as_slice(),
+        &["conformance", "--launch-config", "none.yaml"],
+        &["run", "--kubeconfig", "/dev/null/none"],
+        &["uninstall", "--check", "--kubeconfig", "/dev/null/none"],
+        &["crds", "--check", "--kubeconfig", "/dev/null/none"],
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bullpen"));
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(full).kill_on_drop(true);
+        let status = tokio::time::timeout(PATIENCE, command.status()).await.expect("it ends").unwrap();
+        // A panic ends with 101.
+        assert!(matches!(status.code(), Some(1 | 2)), "{arguments:?}: {status}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bullpen_api::{InstancePool, InstancePoolSpec, LaunchConfig, LaunchConfigSpec, crds};
+use bullpen_api::{HOURLY_PRICE_AUTO, InstancePool, InstancePoolSpec, LaunchConfig, LaunchConfigSpec, crds};
 use bullpen_simulate::{
     MOST_OF_TRACE, Trace, TraceError, bursts, from_csv, from_prometheus, left_out, poisson, read_bounded,
 };
@@ -77,19 +77,30 @@ fn text(path: &Path, flag: &str, most: u64) -> Result<String, String> {
 fn read(text: &str, file: &str) -> Result<PoolFile, String> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| format!("it is no YAML: {error}"))?;
     let (mut pools, mut configs) = (Vec::new(), Vec::new());
-    for document in documents.iter().filter(|document| !document.is_null()) {
+    let objects = documents.iter().flat_map(|document| match document["items"].as_array() {
+        Some(items) if document["kind"] == "List" => items.iter().collect(),
+        _ => vec![document],
+    });
+    // A file may have other objects beside those, such as the Secret of its user data.
+    let is_ours = |object: &&Value| {
+        let group = object["apiVersion"].as_str().and_then(|version| version.split_once('/'));
+        group.is_some_and(|(group, _)| group == InstancePool::group(&()))
+    };
+    for document in objects.filter(is_ours) {
         let (version, kind) = (document["apiVersion"].as_str(), document["kind"].as_str().unwrap_or_default());
         if version != Some(&*InstancePool::api_version(&())) {
             return Err(format!("has a {kind:?} that is not of apiVersion: {}", InstancePool::api_version(&())));
         }
         match kind {
             "InstancePool" => pools.push(named::<InstancePoolSpec>(document, &InstancePool::crd())?),
-            "LaunchConfig" => configs.push(named::<LaunchConfigSpec>(document, &LaunchConfig::crd())?),
-            _ => return Err(format!("has a {kind:?}: give it an InstancePool, and its LaunchConfigs")),
+            "LaunchConfig" => configs.push(playable(named(document, &LaunchConfig::crd())?)?),
+            _ => {}
         }
     }
-    let [(name, spec)] = <[(String, InstancePoolSpec); 1]>::try_from(pools)
-        .map_err(|found| format!("has {} InstancePools: give it one", found.len()))?;
+    let [(name, spec)] = <[(String, InstancePoolSpec); 1]>::try_from(pools).map_err(|found| {
+        let version = InstancePool::api_version(&());
+        format!("has {} InstancePools of apiVersion {version}: give it one, and its LaunchConfigs", found.len())
+    })?;
     sizes(&spec)?;
     let find = |name: &str| configs.iter().find(|(config, _)| config == name);
     let lacking = spec.launch_configs.iter().map(|entry| &entry.name).filter(|name| find(name).is_none());
@@ -126,7 +137,31 @@ fn sizes(spec: &InstancePoolSpec) -> Result<(), String> {
             spec.target_size, spec.max_size
         ));
     }
-    Ok(())
+    let above = spec.schedules.iter().find(|schedule| schedule.target_size > spec.max_size);
+    above.map_or(Ok(()), |schedule| {
+        Err(format!(
+            "spec.schedules[name={}].targetSize: is {}, above maxSize {}: raise maxSize",
+            schedule.name, schedule.target_size, spec.max_size
+        ))
+    })
+}
+
+/// The rules of a launch config that the API server would check and that change what is played.
+fn playable((name, spec): (String, LaunchConfigSpec)) -> Result<(String, LaunchConfigSpec), String> {
+    let blocks = [spec.aws.is_some(), spec.openstack.is_some(), spec.simulated.is_some()];
+    if blocks.iter().filter(|is_set| **is_set).count() != 1 {
+        return Err(format!("LaunchConfig {name}: spec: set exactly one of aws, openstack and simulated"));
+    }
+    let is_price = |text: &str| {
+        let is_digit = |sign: char| sign.is_ascii_digit();
+        text == HOURLY_PRICE_AUTO || (text.starts_with(is_digit) && text.parse::<f64>().is_ok_and(f64::is_finite))
+    };
+    match spec.hourly_price.as_deref().filter(|price| !is_price(price)) {
+        Some(price) => Err(format!(
+            "LaunchConfig {name}: spec.hourlyPrice: is {price:?}: give a price such as \"0.096\", or {HOURLY_PRICE_AUTO:?}"
+        )),
+        None => Ok((name, spec)),
+    }
 }
 
 /// What stands in for a launch config that the file does not have.
@@ -186,11 +221,25 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_is_found_in_a_list_and_beside_other_objects() {
+        let items: Vec<Value> = [POOL, "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n"]
+            .map(|text| serde_saphyr::from_str(text).unwrap())
+            .to_vec();
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string();
+        assert_eq!(read(&list, "f").unwrap().name, "ci");
+        let claim =
+            "---\napiVersion: bullpen.dev/v1alpha1\nkind: PoolClaim\nmetadata: {name: c}\nspec: {poolName: ci}\n";
+        assert_eq!(read(&format!("{POOL}{claim}"), "f").unwrap().name, "ci");
+    }
+
+    #[test]
     fn what_is_wrong_with_a_file_is_named_with_its_field() {
         for (text, expected) in [
             ("a: [", "it is no YAML"),
-            ("", "has 0 InstancePools: give it one"),
-            ("kind: Pod\napiVersion: v1\n", "has a \"Pod\" that is not of apiVersion: bullpen.dev/v1alpha1"),
+            ("", "has 0 InstancePools of apiVersion bullpen.dev/v1alpha1: give it one"),
+            ("hello", "has 0 InstancePools of apiVersion bullpen.dev/v1alpha1: give it one"),
+            ("kind: Pod\napiVersion: v1\n", "has 0 InstancePools of apiVersion bullpen.dev/v1alpha1: give it one"),
+            (&POOL.replace("v1alpha1", "v9"), "has a \"InstancePool\" that is not of apiVersion: bullpen.dev/v1alpha1"),
             (&POOL.replace("maxSize: 40", "maxSize: 4"), "spec.targetSize: is 5, above maxSize 4: raise maxSize"),
             (&POOL.replace("maxSize", "mostSize"), "InstancePool ci: spec.mostSize: there is no such field; there are"),
             (&POOL.replace("targetSize: 5", "targetSize: -5"), "InstancePool ci: spec.targetSize: is -5"),

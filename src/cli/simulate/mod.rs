@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use self::args::Format;
 pub(super) use self::args::SimulateArgs;
 use self::assumed::{Assumed, assumed};
-use super::{CommandResult, ExitWith};
+use super::{CommandResult, ExitWith, say, say_error};
 
 /// Fewer claims tell little of hit rates.
 const FEW: usize = 100;
@@ -36,7 +36,7 @@ struct Played {
 
 pub(super) fn execute(args: &SimulateArgs) -> CommandResult {
     let played = played(args).map_err(|why| {
-        eprintln!("error: {}", shown::block(&why));
+        say_error(&why);
         ExitWith(UNUSABLE)
     })?;
     let text = text(args, &played)?;
@@ -75,15 +75,15 @@ fn played(args: &SimulateArgs) -> Result<Played, String> {
     let pools = args.pool.iter().map(|path| files::pool(path)).collect::<Result<Vec<_>, _>>()?;
     for pool in &pools {
         for note in pool.left_out(args.stopped_hourly_price.is_some()) {
-            eprintln!("note: {}", shown::block(&note));
+            say(&format!("note: {}", shown::block(&note)));
         }
     }
     if trace.len() < FEW {
         let one = 100 / trace.len().max(1);
-        eprintln!("note: {} claims are few: one of them is {one} % of the hits", trace.len());
+        say(&format!("note: {} claims are few: one of them is {one} % of the hits", trace.len()));
     }
     for note in cases::notes(args, &pools) {
-        eprintln!("note: {}", shown::block(&note));
+        say(&format!("note: {}", shown::block(&note)));
     }
     let planned = cases::planned(args, &pools, &trace, starts_at)?;
     let cases = cases::play(planned, &trace, args.threads)?;

@@ -265,3 +265,29 @@ fn a_schedule_that_cannot_be_read_is_refused_with_its_file_and_field() {
         "{error}"
     );
 }
+
+#[test]
+fn a_manifest_that_the_api_server_would_refuse_is_not_played() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = format!("{POOL}{CONFIG}");
+    let schedules =
+        "schedules:\n    - {name: day, cron: 0 8 * * *, durationSeconds: 3600, targetSize: 200}\n  maxSize: 100";
+    for (from, to, expected) in [
+        ("hourlyPrice: '0.5'", "hourlyPrice: 0.5", "LaunchConfig a: spec.hourlyPrice: is 0.5: give a text, in quotes"),
+        ("hourlyPrice: '0.5'", "hourlyPrice: '-0.1'", "spec.hourlyPrice: is \"-0.1\": give a price such as"),
+        ("hourlyPrice: '0.5'", "hourlyPrice: abc", "spec.hourlyPrice: is \"abc\": give a price such as"),
+        (
+            ", simulated: {endpoint: 'http://c', bootMilliseconds: 30000, bootJitterPercent: 5}",
+            "",
+            "set exactly one of aws",
+        ),
+        ("maxSize: 100", schedules, "spec.schedules[name=day].targetSize: is 200, above maxSize 100: raise maxSize"),
+    ] {
+        assert!(whole.contains(from), "{from}");
+        let args =
+            line(folder.path(), &["--poisson", "240", "--hold-seconds", "60", "--claims", "300"]).expect("arguments");
+        fs::write(&args.pool[0], whole.replace(from, to)).expect("a file");
+        let why = played(&args).expect_err(to);
+        assert!(why.contains(expected), "{why}");
+    }
+}

@@ -11,8 +11,12 @@ const COLUMNS: [&str; 2] = ["arrival_ms", "duration_ms"];
 pub(super) const MOST: i64 = 3_155_760_000_000;
 /// A first claim at or after this moment is told in Unix time: 1980, in milliseconds since 1970. No trace begins with ten quiet years.
 const UNIX_TIME: Micros = 315_532_800_000 * MILLISECOND;
+/// Nor does one begin with ten quiet days, which is what Unix time in seconds looks like.
+const LATEST_BEGIN: Micros = 864_000_000 * MILLISECOND;
+/// Claims are of five years at most: those of more are in different times.
+const LONGEST: Micros = 157_680_000_000 * MILLISECOND;
 
-/// Reads claims from CSV: a header that names the columns `arrival_ms` and `duration_ms`, and a line for each claim, in any
+/// Reads claims of at most five years from CSV: a header that names the columns `arrival_ms` and `duration_ms`, and a line for each claim, in any
 /// order. Further columns are not looked at. `arrival_ms` counts from the beginning of the trace, or from 1970 (Unix time): then the
 /// trace begins with its first claim, at that time.
 ///
@@ -44,7 +48,19 @@ pub fn from_csv(text: &str) -> Result<Trace, TraceError> {
         Ok(Arrival { at: value(0)?, holds: value(1)? })
     });
     let mut arrivals = in_order(arrivals.collect::<Result<_, TraceError>>()?)?;
-    let first = arrivals.first().map_or(0, |arrival| arrival.at);
+    let [first, last] = [arrivals.first(), arrivals.last()].map(|arrival| arrival.map_or(0, |arrival| arrival.at));
+    if last - first > LONGEST {
+        let (first, last) = (first / MILLISECOND, last / MILLISECOND);
+        let what = format!("arrival_ms: is from {first} to {last}, more than five years: give all in the same time");
+        return Err(TraceError::new(what));
+    }
+    if (LATEST_BEGIN..UNIX_TIME).contains(&first) {
+        return Err(TraceError::new(format!(
+            "arrival_ms: begins with {}, more than ten days after the beginning: give milliseconds since the beginning, or since 1970 \
+             (seconds times 1000)",
+            first / MILLISECOND
+        )));
+    }
     if first < UNIX_TIME {
         return Ok(Trace { arrivals, starts_at: None });
     }
@@ -98,6 +114,11 @@ mod tests {
             ("name,arrival_ms,duration_ms\n\"a,7\",1,2\n", "line 2: has 4 columns, and the header 3: no value may"),
             ("arrival_ms,duration_ms\n1,2\n3\n", "line 3: duration_ms: is missing"),
             ("arrival_ms,duration_ms\n1.5,2\n", "line 2: arrival_ms: is \"1.5\": give whole milliseconds"),
+            ("arrival_ms,duration_ms\n1795392157,390\n", "arrival_ms: begins with 1795392157, more than ten days"),
+            (
+                "arrival_ms,duration_ms\n0,1\n1795392000000,1\n",
+                "arrival_ms: is from 0 to 1795392000000, more than five years: give all in the same time",
+            ),
             ("arrival_ms,duration_ms\n1,-2\n", "line 2: duration_ms: is -2: it must be between 0"),
         ] {
             let error = from_csv(text).unwrap_err().to_string();
