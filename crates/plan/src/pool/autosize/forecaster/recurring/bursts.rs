@@ -9,6 +9,8 @@ const LEAST: f64 = 8.0;
 const ABOVE: (f64, f64) = (4.0, 6.0);
 /// It lasts so many lead times at most. What comes later is a load that goes on.
 const LONGEST: f64 = 8.0;
+/// A burst that takes longer than this many lead times is likely to be such a load.
+const LONG: f64 = 6.0;
 /// A load that went on has ended when so much of what makes a burst comes.
 const ENDED: f64 = 0.5;
 /// It is over when claims came at this share of its mean rate at most, for half a lead time.
@@ -86,6 +88,11 @@ impl Watch {
     /// Whether a burst is not over.
     pub const fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// Whether a burst goes on that is likely to become a load.
+    pub fn is_long(&self, now: i64, lead: f64) -> bool {
+        self.open.is_some_and(|open| (now - open.begin) as f64 >= LONG * lead)
     }
 
     /// Nobody watches for a while.

@@ -68,9 +68,15 @@ impl Recurring {
     ) -> ByClock {
         let watched = *self.watched.get_or_insert(now);
         self.since = Some(self.since.map_or(now, |since| since.min(now)));
+        let is_long = self.watch.is_long(now, lengths.lead);
         let over = self.watch.pass(now, claims, usual, lengths);
         let is_burst = over.is_some() || self.watch.is_open();
-        let by_clock = if claims > 0 { self.take(now, claims, is_burst, usual, lengths) } else { ByClock::default() };
+        let mut by_clock =
+            if claims > 0 { self.take(now, claims, is_burst, usual, lengths) } else { ByClock::default() };
+        if is_long {
+            // What goes on when the burst is over has to be known by then.
+            by_clock = ByClock::default();
+        }
         if let Some(burst) = over {
             self.came(burst, lengths);
         }
@@ -373,6 +379,26 @@ mod tests {
         assert_eq!(pass(&mut recurring, 2 * DAY_SLOTS + 1_439..2 * DAY_SLOTS + 1_500), 30);
         let mut again = recurring.to_learn_again(0, (2 * DAY_SLOTS + 1_500) * 5 * SECOND);
         assert_eq!(pass(&mut again, 0..2 * DAY_SLOTS + 1_500), 0, "most of them found none");
+    }
+
+    #[test]
+    fn a_load_that_goes_on_is_known_as_such_before_it_is_no_burst_any_more() {
+        // Four claims in each slot of an hour from 08:00 on, which are 38 lead times.
+        let hour = |slot: i64| if (5_760..5_760 + 720).contains(&(slot % DAY_SLOTS)) { 4 } else { 0 };
+        let mut recurring = Recurring::default();
+        play(&mut recurring, 0..3 * DAY_SLOTS + 5_760, hour);
+        assert!(recurring.wanted() > 0);
+        let begin = 3 * DAY_SLOTS + 5_760;
+        let by_clock = |recurring: &mut Recurring, leads: std::ops::Range<i64>| {
+            play(recurring, begin + leads.start * 19..begin + leads.end * 19, hour).claims
+        };
+        let came = [0..5, 5..7, 7..9].map(|leads| by_clock(&mut recurring, leads));
+        assert!(matches!(came, [376..=380, 70..=80, 0..=8]), "{came:?}");
+        // What was wrong of it is none of its own when all is learnt again either.
+        let mut again = recurring.to_learn_again(0, (begin + 8 * 19) * 5 * SECOND);
+        play(&mut again, 0..begin, hour);
+        let came = [0..5, 5..7, 7..9].map(|leads| by_clock(&mut again, leads));
+        assert!(matches!(came, [376..=380, 70..=80, 0..=8]), "{came:?}");
     }
 
     #[test]
