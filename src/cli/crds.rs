@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use bullpen_access::shown;
 use bullpen_api::crds;
 use bullpen_plan::operator::skew::Finding;
 use kube::ResourceExt;
