@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use bullpen_api::{AutosizeMode, InstancePoolSpec};
+use bullpen_api::{AutosizeMode, InstancePoolSpec, LaunchConfig};
 use bullpen_simulate::{
     Arrival, BOOT_JITTER_PERCENT, BOOT_SECONDS, Boot, Case, CloudModel, CreateRate, MILLISECOND, Micros, Policy,
     SECOND, Setup, hourly_price, loop_size, run_all,
@@ -110,14 +110,46 @@ fn sizes_itself(pool: &InstancePoolSpec) -> bool {
 
 /// What a person would not expect of these flags for these pools.
 pub(super) fn notes(args: &SimulateArgs, pools: &[PoolFile]) -> Vec<String> {
-    let follow = pools.iter().filter(|pool| args.sweep.is_some() && sizes_itself(&pool.spec));
-    let note = |pool: &PoolFile| {
-        let file = &pool.file;
-        format!(
-            "{file}: spec.autosize of mode Auto finds its size itself: --sweep is played without it, and the pool once as it is"
-        )
+    let of_pool = |pool: &PoolFile| {
+        let mut notes = Vec::new();
+        if args.sweep.is_some() && sizes_itself(&pool.spec) {
+            notes.push(
+                "spec.autosize of mode Auto finds its size itself: --sweep is played without it, and the pool once as it is"
+                    .to_owned(),
+            );
+        }
+        if pool.spec.autosize.as_ref().is_some_and(|autosize| autosize.mode == AutosizeMode::Recommend) {
+            notes.push("spec.autosize.mode: Recommend changes no size: give it Auto to see what it would".to_owned());
+        }
+        let longest = pool.spec.readiness.launch_timeout_seconds;
+        if let Ok(cloud) = cloud(args, pool)
+            && cloud.boot.mean() > 0.9 * f64::from(longest)
+        {
+            notes.push(format!(
+                "spec.readiness.launchTimeoutSeconds: gives machines up after {longest} s, and they boot in {:.0} s: raise it",
+                cloud.boot.mean()
+            ));
+        }
+        notes.extend(without_price(&args.hourly_price, pool));
+        notes.into_iter().map(|note| format!("{}: {note}", pool.file)).collect::<Vec<_>>()
     };
-    follow.map(note).collect()
+    pools.iter().flat_map(of_pool).collect()
+}
+
+/// The launch configs whose price is missing, if others have one: there are no costs then.
+fn without_price(given: &[Price], pool: &PoolFile) -> Option<String> {
+    if !given.is_empty() {
+        return None;
+    }
+    let priced = |config: &&LaunchConfig| hourly_price(config).is_some();
+    let (with, without): (Vec<_>, Vec<_>) = pool.launch_configs.iter().partition(priced);
+    let names: Vec<&str> = without.iter().filter_map(|config| config.metadata.name.as_deref()).collect();
+    (!with.is_empty() && !without.is_empty()).then(|| {
+        format!(
+            "no costs, because the price of {} is not known: give it with --hourly-price NAME=PRICE",
+            names.join(", ")
+        )
+    })
 }
 
 fn cloud(args: &SimulateArgs, pool: &PoolFile) -> Result<CloudModel, String> {

@@ -9,6 +9,7 @@ mod files;
 mod progress;
 
 use std::io::Write as _;
+use std::path::Path;
 
 use bullpen_access::shown;
 use bullpen_simulate::{Case, STARTS_AT, Trace, json, svg, table};
@@ -40,7 +41,7 @@ pub(super) fn execute(args: &SimulateArgs) -> CommandResult {
         ExitWith(UNUSABLE)
     })?;
     let text = text(args, &played)?;
-    // First, because a file that cannot be written should not cost what took minutes.
+    // First, because a drawing that cannot be written should not cost what took minutes.
     writeln!(std::io::stdout(), "{}", text.trim_end())?;
     if let Some(path) = &args.svg {
         std::fs::write(path, svg(&played.cases, args.goal_percent))
@@ -69,6 +70,10 @@ fn text(args: &SimulateArgs, played: &Played) -> Result<String, Box<dyn std::err
 }
 
 fn played(args: &SimulateArgs) -> Result<Played, String> {
+    let folder = args.svg.as_deref().and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        return Err(format!("--svg: there is no folder {}: make it first", folder.display()));
+    }
     let Trace { arrivals: trace, starts_at: recorded } = files::trace(args)?;
     let says_start = args.starts_at.or(recorded);
     let starts_at = says_start.unwrap_or(STARTS_AT);

@@ -291,3 +291,27 @@ fn a_manifest_that_the_api_server_would_refuse_is_not_played() {
         assert!(why.contains(expected), "{why}");
     }
 }
+
+#[test]
+fn what_a_pool_would_not_show_by_its_rows_is_noted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let notes = |pool: &str, flags: &[&str]| {
+        let load = ["--poisson", "240", "--hold-seconds", "60", "--claims", "300"];
+        let args = line(folder.path(), &[&load[..], flags].concat()).expect("arguments");
+        fs::write(&args.pool[0], pool).expect("a file");
+        let pools = [files::pool(&args.pool[0]).expect("a pool")];
+        cases::notes(&args, &pools)
+    };
+    assert_eq!(notes(POOL, &[]), [""; 0]);
+    let recommends = notes(&POOL.replace("maxSize: 100", "maxSize: 100\n  autosize: {mode: Recommend}"), &[]);
+    assert!(recommends.len() == 1 && recommends[0].contains("Recommend changes no size"), "{recommends:?}");
+    let slow = notes(POOL, &["--boot-seconds", "601"]);
+    assert!(slow.len() == 1 && slow[0].contains("gives machines up after 600 s, and they boot in 601 s"), "{slow:?}");
+    let second = CONFIG.replace("name: a", "name: b").replace("hourlyPrice: '0.5', ", "");
+    let both = POOL.replace("{name: a}", "{name: a}, {name: b}");
+    let unpriced = notes(&format!("{both}{CONFIG}{second}"), &[]);
+    assert!(unpriced.len() == 1 && unpriced[0].contains("the price of b is not known"), "{unpriced:?}");
+    let load = ["--poisson", "240", "--hold-seconds", "60", "--svg", "none/a.svg"];
+    let why = played(&line(folder.path(), &load).expect("arguments")).expect_err("no folder");
+    assert!(why.contains("--svg: there is no folder none"), "{why}");
+}

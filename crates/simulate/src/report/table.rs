@@ -61,6 +61,8 @@ fn header(stopped: bool, priced: bool) -> Vec<String> {
 
 fn row(case: &Case, on_frontier: bool, stopped: bool, priced: bool) -> Vec<String> {
     let (claims, waits, hours) = (&case.outcome.claims, &case.outcome.waits, &case.outcome.hours);
+    // Where no claim got a machine, none waited for one either.
+    let wait = |seconds| if claims.hits + claims.waited == 0 { "-".to_owned() } else { wait(seconds) };
     let mut cells = vec![
         case.policy.clone(),
         if case.sizes_itself { format!("{}, auto", case.target_size) } else { case.target_size.to_string() },
@@ -104,6 +106,10 @@ mod tests {
         assert!(text.contains("ci: at least 99 % hits from autosize (targetSize 5 at first), with 0.0 idle"), "{text}");
         let text = table(&[Case { sizes_itself: true, ..case("ci", 5, 80, 2.0) }], 99.0);
         assert!(text.contains("ci: autosize has less than 99 % hits here"), "{text}");
+        let mut none = case("ci", 1, 0, 1.0);
+        none.outcome.claims.waited = 0;
+        let text = table(&[none], 99.0);
+        assert!(!text.contains("0 ms") && text.contains("    -"), "{text}");
         assert!(table(&[case("ci", 1, 80, 1.0)], 99.0).contains("ci: no size that was tried has 99 % hits"));
     }
 }

@@ -132,8 +132,13 @@ struct Schedule<'a> {
 impl<'a> Schedule<'a> {
     fn read(schedule: &'a PoolSchedule) -> Result<Self, Vec<String>> {
         let field = |field, problem: String| format!("spec.schedules[name={}].{field}: {problem}", schedule.name);
-        let of_zone =
-            |_| field("timeZone", format!("{:?} is no name of the IANA time zone database", schedule.time_zone));
+        let of_zone = |_| {
+            let zone = &schedule.time_zone;
+            field(
+                "timeZone",
+                format!("{zone:?} is no name of the IANA time zone database, such as Europe/Berlin or Etc/UTC"),
+            )
+        };
         match (Self::cron(schedule), TimeZone::get(&schedule.time_zone).map_err(of_zone)) {
             (Ok(cron), Ok(zone)) => {
                 let duration = SignedDuration::from_secs(i64::from(schedule.duration_seconds));
