@@ -28,15 +28,16 @@ impl Recurring {
     pub fn write(&self) -> String {
         let mut series: Vec<&Series> = self.followed.iter().map(|followed| &followed.series).collect();
         series.sort_by_key(|series| std::cmp::Reverse(series.bursts().map(|burst| burst.claims).max()));
-        let of_series = series.into_iter().map(|series| {
-            let last = series.bursts().rev().take(MOST_OF_SERIES).collect::<Vec<_>>();
+        let of_series = series.into_iter().filter_map(|series| {
+            let last =
+                series.bursts().filter(|burst| can_be_read(burst)).rev().take(MOST_OF_SERIES).collect::<Vec<_>>();
             line(series.period.word(), last.into_iter().rev())
         });
-        let mut largest: Vec<&Burst> = self.single.iter().collect();
+        let mut largest: Vec<&Burst> = self.single.iter().filter(|burst| can_be_read(burst)).collect();
         largest.sort_by_key(|burst| std::cmp::Reverse(burst.claims));
         largest.truncate(MOST_SINGLE);
         largest.sort_by_key(|burst| burst.begin);
-        let single = (!largest.is_empty()).then(|| line(SINGLE, largest.into_iter()));
+        let single = line(SINGLE, largest.into_iter());
         let mut text = VERSION.to_owned();
         for part in of_series.chain(single) {
             if text.len() + part.len() <= MOST_TEXT {
@@ -77,16 +78,27 @@ impl Recurring {
     }
 }
 
-/// A word, and bursts in order of time.
-fn line<'a>(word: &str, bursts: impl Iterator<Item = &'a Burst>) -> String {
+/// Whether a record may name it: a clock may have been set beyond what one may name.
+fn can_be_read(burst: &Burst) -> bool {
+    let (length, claims) = (burst.end - burst.begin, i64::from(burst.claims));
+    burst.begin >= 0
+        && (0..=LONGEST * 1_000).contains(&length)
+        && burst.end <= LATEST * 1_000
+        && (1..=MOST_CLAIMS).contains(&claims)
+}
+
+/// A word, and bursts in order of time. `None`: there are no bursts.
+fn line<'a>(word: &str, bursts: impl Iterator<Item = &'a Burst>) -> Option<String> {
     let (mut text, mut last) = (format!(" {word}"), 0);
+    let mut bursts = bursts.peekable();
+    bursts.peek()?;
     for burst in bursts {
         let (begin, end) = (burst.begin.div_euclid(1_000), burst.end.div_euclid(1_000));
         let held = if burst.held { "!" } else { "" };
         let _ = write!(text, " {:x}+{:x}*{:x}{held}", (begin - last).max(0), (end - begin).max(0), burst.claims);
         last = begin;
     }
-    text
+    Some(text)
 }
 
 /// Reads a burst, of which the one before is known.
@@ -132,6 +144,18 @@ mod tests {
         ] {
             assert!(Recurring::read(text).is_none(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_came_by_a_clock_beyond_all_records_is_not_written() {
+        let at = |begin: i64| Burst { begin: begin * 1_000, end: (begin + 8) * 1_000, claims: 10, held: false };
+        let followed = [vec![at(LATEST - 2)], vec![at(100), at(LATEST - 9), at(LATEST - 2)]]
+            .into_iter()
+            .map(|bursts| Followed::new(Series::new(Period::Day, bursts).unwrap()))
+            .collect();
+        let recurring = Recurring { followed, single: [at(9), at(LATEST - 3)].into(), ..Recurring::default() };
+        let read = Recurring::read(&recurring.write()).expect("a record");
+        assert_eq!((read.followed.len(), read.single), (1, [at(9)].into()));
     }
 
     fn any_bursts() -> impl Strategy<Value = Vec<Burst>> {
