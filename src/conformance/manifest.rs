@@ -33,11 +33,9 @@ pub fn read(text: &str) -> Result<Manifest, String> {
     if document["apiVersion"] != *version || document["kind"] != *kind {
         return Err(format!("it is no LaunchConfig: set apiVersion: {version} and kind: {kind}"));
     }
-    crds::check_spec(&LaunchConfig::crd(), &document["spec"])?;
     let name =
         document["metadata"]["name"].as_str().filter(|name| !name.is_empty()).ok_or("metadata.name: is missing")?;
-    let spec: LaunchConfigSpec =
-        serde_json::from_value(document["spec"].clone()).map_err(|error| format!("spec: {error}"))?;
+    let spec: LaunchConfigSpec = crds::read_spec(&LaunchConfig::crd(), &document)?;
     if spec.paused {
         return Err("spec.paused: nothing is bought by a paused launch config; set it to false".into());
     }

@@ -121,9 +121,7 @@ fn named<S: DeserializeOwned>(
     let name = document["metadata"]["name"].as_str().filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| format!("{kind}: metadata.name: is missing"))?;
     let at = |why: String| format!("{kind} {name}: {why}");
-    crds::check_spec(definition, &document["spec"]).map_err(at)?;
-    let spec = serde_json::from_value(document["spec"].clone()).map_err(|error| at(format!("spec: {error}")))?;
-    Ok((name.to_owned(), spec))
+    Ok((name.to_owned(), crds::read_spec(definition, document).map_err(at)?))
 }
 
 /// The rules between sizes, which the API server would check.
@@ -152,9 +150,11 @@ fn playable((name, spec): (String, LaunchConfigSpec)) -> Result<(String, LaunchC
     if blocks.iter().filter(|is_set| **is_set).count() != 1 {
         return Err(format!("LaunchConfig {name}: spec: set exactly one of aws, openstack and simulated"));
     }
+    // As the pattern of the definition has it: digits, and perhaps decimals.
+    let is_digits = |text: &str| (1..=9).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_price = |text: &str| {
-        let is_digit = |sign: char| sign.is_ascii_digit();
-        text == HOURLY_PRICE_AUTO || (text.starts_with(is_digit) && text.parse::<f64>().is_ok_and(f64::is_finite))
+        let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+        text == HOURLY_PRICE_AUTO || (is_digits(whole) && is_digits(decimals))
     };
     match spec.hourly_price.as_deref().filter(|price| !is_price(price)) {
         Some(price) => Err(format!(

@@ -275,6 +275,7 @@ fn a_manifest_that_the_api_server_would_refuse_is_not_played() {
     for (from, to, expected) in [
         ("hourlyPrice: '0.5'", "hourlyPrice: 0.5", "LaunchConfig a: spec.hourlyPrice: is 0.5: give a text, in quotes"),
         ("hourlyPrice: '0.5'", "hourlyPrice: '-0.1'", "spec.hourlyPrice: is \"-0.1\": give a price such as"),
+        ("hourlyPrice: '0.5'", "hourlyPrice: '1e3'", "spec.hourlyPrice: is \"1e3\": give a price such as"),
         ("hourlyPrice: '0.5'", "hourlyPrice: abc", "spec.hourlyPrice: is \"abc\": give a price such as"),
         (
             ", simulated: {endpoint: 'http://c', bootMilliseconds: 30000, bootJitterPercent: 5}",

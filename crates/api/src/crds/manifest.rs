@@ -5,23 +5,36 @@ use std::fmt::Display;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// Refuses what the API server would by the schema: unknown and missing fields, values of another type, texts, numbers and lists out of
-/// their bounds, and entries of a list with the same key. Patterns, and the rules between fields, are left to the caller.
+/// Reads the spec of an object of this definition. Refuses what the API server would by the schema: unknown and missing fields, values
+/// of another type, texts, numbers and lists out of their bounds, and entries of a list with the same key. Patterns, and the rules
+/// between fields, are left to the caller. A field that is null counts as one that is not there.
 ///
 /// # Errors
 /// What is wrong with it, naming the field.
-pub fn check_spec(definition: &CustomResourceDefinition, spec: &Value) -> Result<(), String> {
+pub fn read_spec<S: DeserializeOwned>(definition: &CustomResourceDefinition, object: &Value) -> Result<S, String> {
     let schema = definition.spec.versions.first().and_then(|version| version.schema.as_ref());
     let fields = schema.and_then(|schema| schema.open_api_v3_schema.as_ref()?.properties.as_ref());
-    fields.and_then(|fields| fields.get("spec")).map_or(Ok(()), |schema| within("spec", spec, schema))
+    let spec = without_nulls(&object["spec"]);
+    fields.and_then(|fields| fields.get("spec")).map_or(Ok(()), |schema| within("spec", &spec, schema))?;
+    serde_json::from_value(spec).map_err(|error| format!("spec: {error}"))
+}
+
+/// Without fields that are null, which the API server prunes.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let set = fields.iter().filter(|(_, value)| !value.is_null());
+            Value::Object(set.map(|(name, value)| (name.clone(), without_nulls(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(without_nulls).collect()),
+        other => other.clone(),
+    }
 }
 
 fn within(path: &str, value: &Value, schema: &JSONSchemaProps) -> Result<(), String> {
-    if value.is_null() && schema.nullable == Some(true) {
-        return Ok(());
-    }
     typed(value, schema).map_err(|wrong| format!("{path}: is {value}: {wrong}"))?;
     match value {
         Value::Object(fields) => object(path, fields, schema),
@@ -45,10 +58,7 @@ fn typed(value: &Value, schema: &JSONSchemaProps) -> Result<(), String> {
         return Ok(());
     }
     let (is_it, what) = match schema.type_.as_deref() {
-        Some("integer") => (
-            value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0),
-            "a whole number",
-        ),
+        Some("integer") => (value.is_i64() || value.is_u64(), "a whole number"),
         Some("number") => (value.is_number(), "a number"),
         Some("string") if value.is_number() => (false, "a text, in quotes"),
         Some("string") => (value.is_string(), "a text"),
@@ -114,22 +124,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{InstancePool, LaunchConfig};
+    use crate::{InstancePool, InstancePoolSpec, LaunchConfig, LaunchConfigSpec};
 
-    fn pool(change: &Value) -> Result<(), String> {
+    fn pool(change: &Value) -> Result<InstancePoolSpec, String> {
         let mut spec = json!({ "targetSize": 5, "maxSize": 9, "launchConfigs": [{ "name": "a" }] });
         for (name, value) in change.as_object().unwrap() {
             spec[name] = value.clone();
         }
-        check_spec(&InstancePool::crd(), &spec)
+        read_spec(&InstancePool::crd(), &json!({ "spec": spec }))
     }
 
     #[test]
     fn what_the_schema_refuses_is_refused_with_its_field_and_what_to_give() {
-        assert_eq!(pool(&json!({})), Ok(()));
         for (change, expected) in [
             (json!({ "targetSize": "five" }), "spec.targetSize: is \"five\": give a whole number"),
             (json!({ "targetSize": 5.5 }), "spec.targetSize: is 5.5: give a whole number"),
+            (json!({ "targetSize": 5.0 }), "spec.targetSize: is 5.0: give a whole number"),
+            (json!({ "targetSize": null }), "spec.targetSize: is missing"),
+            (json!({ "launchConfigs": [null] }), "spec.launchConfigs[0]: is null: give fields"),
             (json!({ "targetSize": -1 }), "spec.targetSize: is -1, and must be at least 0"),
             (json!({ "targetSizes": 1 }), "spec.targetSizes: there is no such field; there are "),
             (json!({ "autosize": "Auto" }), "spec.autosize: is \"Auto\": give fields"),
@@ -149,7 +161,15 @@ mod tests {
             let error = pool(&change).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
         }
-        let price = check_spec(&LaunchConfig::crd(), &json!({ "hourlyPrice": 0.1 })).unwrap_err();
-        assert!(price.ends_with("is missing") || price.contains("give a text, in quotes"), "{price}");
+        let config =
+            json!({ "spec": { "region": "r", "zone": "z", "instanceType": "t", "image": "i", "hourlyPrice": 0.1 } });
+        let price = read_spec::<LaunchConfigSpec>(&LaunchConfig::crd(), &config).unwrap_err();
+        assert_eq!(price, "spec.hourlyPrice: is 0.1: give a text, in quotes");
+    }
+
+    #[test]
+    fn a_field_that_is_null_is_none() {
+        let read = pool(&json!({ "autosize": null, "minSize": null })).unwrap();
+        assert_eq!(read, pool(&json!({})).unwrap());
     }
 }

@@ -7,7 +7,7 @@ use kube::{CustomResourceExt, ResourceExt};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-pub use self::manifest::check_spec;
+pub use self::manifest::read_spec;
 use super::names::ANNOTATION_SCHEMA_DIGEST;
 use super::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 

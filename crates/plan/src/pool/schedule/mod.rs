@@ -177,18 +177,18 @@ impl<'a> Schedule<'a> {
     fn begin_before(&self, now: Timestamp) -> Option<Zoned> {
         let (clock, is_repeated) = self.clock(now);
         let begin = self.cron.find_previous_occurrence(&clock.to_zoned(TimeZone::UTC).ok()?, !is_repeated).ok()?;
-        Some(self.comes(begin.datetime())?.to_zoned(self.zone.clone()))
+        Some(self.first_shown(begin.datetime())?.to_zoned(self.zone.clone()))
     }
 
     /// Its next begin after `now`.
     fn next_begin(&self, now: Timestamp) -> Option<Timestamp> {
         let (clock, is_repeated) = self.clock(now);
         let next = self.cron.find_next_occurrence(&clock.to_zoned(TimeZone::UTC).ok()?, is_repeated).ok()?;
-        self.comes(next.datetime()).filter(|next| *next > now)
+        self.first_shown(next.datetime()).filter(|next| *next > now)
     }
 
-    /// What the clock of its time zone shows at `now`. Of times that it shows again, all have come by then: so it is the end of those,
-    /// before which it had come.
+    /// The time on the clock of its time zone up to which all begins have come at `now`, and whether that one itself has not. It is what
+    /// the clock shows; while the clock repeats times, all of them came the first time, so it is the time that follows them.
     fn clock(&self, now: Timestamp) -> (DateTime, bool) {
         let shown = now.to_zoned(self.zone.clone());
         if let AmbiguousOffset::Fold { before, after } = self.zone.to_ambiguous_timestamp(shown.datetime()).offset()
@@ -201,7 +201,7 @@ impl<'a> Schedule<'a> {
     }
 
     /// When its clock first shows this time, or a later one if it skips it.
-    fn comes(&self, clock: DateTime) -> Option<Timestamp> {
+    fn first_shown(&self, clock: DateTime) -> Option<Timestamp> {
         match self.zone.to_ambiguous_timestamp(clock).offset() {
             AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(clock).ok(),
             AmbiguousOffset::Fold { before, .. } => before.to_timestamp(clock).ok(),

@@ -35,7 +35,7 @@ impl Hold {
     /// it goes on. The pool may have `most`.
     fn want(&mut self, now: i64, lead: f64, most: u32) {
         let (expected, claims) = (self.expected, f64::from(self.expected.claims));
-        if self.begun.is_none() && self.has_begun() {
+        if self.begun.is_none() && self.begins_with(0) {
             self.begun = Some(now);
         }
         let since = self.begun.map_or(0, |begun| now - begun + expected.lasts / i64::from(FEW));
@@ -46,8 +46,9 @@ impl Hold {
         self.wanted = (served as u32).saturating_sub(self.came).min(most);
     }
 
-    const fn has_begun(&self) -> bool {
-        self.came >= self.expected.claims / FEW
+    /// Whether it has begun, with so many more claims.
+    fn begins_with(&self, more: u32) -> bool {
+        self.came.saturating_add(more) >= (self.expected.claims / FEW).max(1)
     }
 
     const fn is_due(&self, now: i64) -> bool {
@@ -61,7 +62,7 @@ impl Hold {
         self.wanted -= served;
         taken.claims += claims;
         let hits = if now > self.ready { served } else { 0 };
-        self.hits += hits;
+        self.hits = self.hits.saturating_add(hits);
         taken.hits += hits;
     }
 
@@ -82,8 +83,7 @@ pub fn give(followed: &mut [Followed], now: i64, claims: u32, is_burst: bool) ->
         hold.take(now, hold.still_expects(claims - taken.claims), &mut taken);
     }
     let left = claims - taken.claims;
-    let first =
-        holds.iter_mut().find(|hold| hold.is_due(now) && hold.came.saturating_add(left) >= hold.expected.claims / FEW);
+    let first = holds.iter_mut().find(|hold| hold.is_due(now) && hold.begins_with(left));
     if let Some(first) = first.filter(|_| is_burst) {
         first.take(now, left, &mut taken);
         return taken;
@@ -93,8 +93,7 @@ pub fn give(followed: &mut [Followed], now: i64, claims: u32, is_burst: bool) ->
     }
     let left = claims - taken.claims;
     // A burst that came too early may be larger as well.
-    let early =
-        holds.iter_mut().find(|hold| hold.came > 0 && hold.came.saturating_add(left) >= hold.expected.claims / FEW);
+    let early = holds.iter_mut().find(|hold| hold.came > 0 && hold.begins_with(left));
     if let Some(early) = early.filter(|_| is_burst) {
         early.take(now, left, &mut taken);
     }
